@@ -1,0 +1,7 @@
+"""Executable companion of arXiv:2504.19239: overlapping-patch quantum neural networks and their loss landscapes.
+
+Modules are imported one by one (`from patchscape import model, curvature`), so that importing the
+package costs nothing.
+"""
+
+__version__ = "0.1.0"

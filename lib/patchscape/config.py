@@ -1,0 +1,203 @@
+"""Frozen, validated configurations, their presets, and the hash that names a run.
+
+Every constant is labelled with where it comes from: `paper` (arXiv:2504.19239), `author's code`
+(the public notebooks of the paper's author) or `ours`.
+"""
+
+import hashlib
+import json
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Aggregation = Literal["mean", "sum"]
+Dataset = Literal["mnist", "fashion_mnist", "digits"]
+
+
+class _Frozen(BaseModel):
+    """A configuration that cannot be changed and refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical_json(self) -> str:
+        """Returns the configuration as JSON with sorted keys and no white space."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """Returns the first 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
+
+
+def allowed_patch_counts(image_side: int, n_qubits: int) -> tuple[int, ...]:
+    """Returns every number of patches that fits an image, in increasing order.
+
+    n = k^2 patches of n_qubits x n_qubits pixels fit when image_side - n_qubits is divisible by k - 1.
+
+    Args:
+        image_side: pixels along one side of the image.
+        n_qubits: pixels along one side of a patch, which is also the number of wires.
+
+    Returns:
+        The allowed values of n.
+
+    >>> allowed_patch_counts(14, 8)
+    (1, 4, 9, 16, 49)
+    """
+    slack = image_side - n_qubits
+    if slack < 0:
+        return ()
+    return (1, *((k + 1) ** 2 for k in range(1, slack + 1) if slack % k == 0))
+
+
+class ModelConfig(_Frozen):
+    """The model of the paper: n circuits, one per overlapping patch, and a softmax over their mean.
+
+    The defaults are the paper's. `stride` is ours: None spreads the patches over the whole image as the paper
+    does, a number sets the distance in pixels between neighbouring patches, centred on the image.
+    """
+
+    n_patches: Annotated[int, Field(ge=1)] = 4  # paper: 4, 9, 16
+    depth: Annotated[int, Field(ge=1)] = 50  # paper: 50, 100, 150, 200
+    n_qubits: Annotated[int, Field(ge=2, le=10)] = 8  # paper
+    image_side: Annotated[int, Field(ge=2)] = 14  # paper: 28 x 28 after 2 x 2 average pooling
+    n_classes: Annotated[int, Field(ge=2)] = 10  # paper
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0  # paper: c = 100
+    aggregation: Aggregation = "mean"  # paper
+    shared_bias: bool = True  # author's code
+    stride: Annotated[int, Field(ge=0)] | None = None  # ours
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        q, side, n = self.n_qubits, self.image_side, self.n_patches
+        if q % 2:
+            raise ValueError(f"n_qubits={q} is odd; the encoding needs an even number from 2 to 10.")
+        if self.n_classes % 2 or self.n_classes > 2 * q:
+            raise ValueError(
+                f"n_classes={self.n_classes} does not fit n_qubits={q}: "
+                f"choose an even number from 2 to {2 * q} (half X and half Z observables)."
+            )
+        if side < q:
+            raise ValueError(f"image_side={side} is smaller than a patch: choose at least n_qubits={q}.")
+        if self.stride is None:
+            allowed = allowed_patch_counts(side, q)
+            if n not in allowed:
+                raise ValueError(
+                    f"n_patches={n} does not tile image_side={side} with patches of {q} x {q} pixels: "
+                    f"choose one of {', '.join(map(str, allowed))}."
+                )
+        elif math.isqrt(n) ** 2 != n or (math.isqrt(n) - 1) * self.stride + q > side:
+            raise ValueError(
+                f"n_patches={n} with stride={self.stride} does not fit image_side={side}: "
+                f"choose a square n with (sqrt(n) - 1) * stride + {q} <= {side}."
+            )
+        return self
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """First pixel of each patch along one axis, in pixels.
+
+        A single patch is centred (ours; the paper has no n = 1).
+        """
+        k, slack = math.isqrt(self.n_patches), self.image_side - self.n_qubits
+        if self.stride is None:
+            return tuple(i * slack // (k - 1) for i in range(k)) if k > 1 else (slack // 2,)
+        first = (slack - (k - 1) * self.stride) // 2
+        return tuple(first + i * self.stride for i in range(k))
+
+    @property
+    def n_params_per_qnn(self) -> int:
+        """Number of trainable rotation angles in one circuit, (6 d + 2 q) q."""
+        return (6 * self.depth + 2 * self.n_qubits) * self.n_qubits
+
+    @property
+    def n_params(self) -> int:
+        """Number of all trainable numbers: every circuit's angles and, if present, the shared bias."""
+        return self.n_patches * self.n_params_per_qnn + self.shared_bias * self.image_side**2
+
+    @property
+    def max_coverage(self) -> int:
+        """Largest number of patches that cover one pixel (mu in theorem T3)."""
+        q, offsets = self.n_qubits, self.offsets
+        return max(sum(o <= i < o + q for o in offsets) for i in range(self.image_side)) ** 2
+
+
+class TrainConfig(_Frozen):
+    """The training protocol; the defaults are the author's for depth 50."""
+
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
+        1e-2  # author's code: see `paper_learning_rate`
+    )
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
+        5e-5  # author's code: added to the gradient
+    )
+    epochs: Annotated[int, Field(ge=0)] = 50  # author's code
+    batch_size: Annotated[int, Field(ge=1)] = 1000  # author's code
+    lr_half_period: Annotated[int, Field(ge=1)] = 5  # author's code: T_max of the periodic cosine, in epochs
+
+
+class RunConfig(_Frozen):
+    """One training run: model, protocol, data and seed."""
+
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    dataset: Dataset = "mnist"
+    n_train: Annotated[int, Field(ge=1)] | None = None  # None: every image (paper)
+    n_test: Annotated[int, Field(ge=1)] | None = None  # None: every image (paper)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1001  # author's code
+
+    def name(self) -> str:
+        """Returns a readable file stem: dataset, patches, depth, seed and the hash of everything."""
+        m = self.model
+        return f"{self.dataset}-n{m.n_patches}-d{m.depth}-s{self.seed}-{self.digest()}"
+
+
+PAPER_LEARNING_RATES = {50: 1e-2, 100: 5e-3, 150: 2.5e-3, 200: 1e-3}  # author's code
+PAPER_PATCHES = (4, 9, 16)  # paper
+PAPER_SEED = 1001  # author's code
+
+
+def paper(n_patches: int, depth: int, seed: int = PAPER_SEED) -> RunConfig:
+    """Returns the paper's run for one point of its grid.
+
+    Args:
+        n_patches: 4, 9 or 16.
+        depth: 50, 100, 150 or 200; it also sets the learning rate, as in the author's code.
+        seed: the author's is 1001.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: if the point is not one of the paper's twelve.
+    """
+    if depth not in PAPER_LEARNING_RATES or n_patches not in PAPER_PATCHES:
+        raise ValueError(
+            f"n_patches={n_patches}, depth={depth} is not in the paper's grid: choose n_patches from "
+            f"{PAPER_PATCHES} and depth from {tuple(PAPER_LEARNING_RATES)}."
+        )
+    return RunConfig(
+        model=ModelConfig(n_patches=n_patches, depth=depth),
+        train=TrainConfig(learning_rate=PAPER_LEARNING_RATES[depth]),
+        seed=seed,
+    )
+
+
+def digits(n_patches: int = 4, depth: int = 3, seed: int = 0, epochs: int = 30) -> RunConfig:
+    """Returns the quick tier (ours): 6 qubits, 6 x 6 patches on the 8 x 8 scikit-learn digits; seconds per run.
+
+    Args:
+        n_patches: 1, 4 or 9.
+        depth: layers per block.
+        seed: seed of the initial parameters and of the batches.
+        epochs: passes over the training images.
+
+    Returns:
+        The configuration.
+    """
+    return RunConfig(
+        model=ModelConfig(n_patches=n_patches, depth=depth, n_qubits=6, image_side=8),
+        train=TrainConfig(learning_rate=2e-2, epochs=epochs, batch_size=100),
+        dataset="digits",
+        seed=seed,
+    )

@@ -1,0 +1,154 @@
+"""The model of the paper: patches, one circuit per patch, logits, cross-entropy.
+
+Parameters are a dictionary: `phi` (n, n_params_per_qnn) angles in rad and, with a shared bias, `bias`
+(side, side) in rad.
+"""
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from patchscape import simulator
+from patchscape.config import ModelConfig
+
+Array = jax.Array
+Params = dict[str, Array]
+
+
+def init(cfg: ModelConfig, seed: int) -> Params:
+    """Draws initial parameters: phi uniform in [0, pi), bias zero.
+
+    The draw is the author's PyTorch one, reproduced bit by bit (SeedSequence-free Mersenne Twister, 24 bits).
+
+    Args:
+        cfg: the model.
+        seed: 0 to 2**32 - 1.
+
+    Returns:
+        {"phi": (n, n_params_per_qnn) float32} and, with a shared bias, {"bias": (side, side) float32}.
+    """
+    size = cfg.n_patches * cfg.n_params_per_qnn
+    draw = np.random.RandomState(seed).randint(0, 2**32, size, dtype=np.uint64) & 0xFFFFFF
+    phi = (draw.astype(np.float32) / 2**24).reshape(cfg.n_patches, -1) * np.float32(np.pi)
+    params = {"phi": jnp.asarray(phi)}
+    if cfg.shared_bias:
+        params["bias"] = jnp.zeros((cfg.image_side, cfg.image_side), jnp.float32)
+    return params
+
+
+@lru_cache
+def patch_pixels(cfg: ModelConfig) -> np.ndarray:
+    """Returns the pixel numbers (n, q*q) of every patch, patches and pixels in row-major order."""
+    q, side = cfg.n_qubits, cfg.image_side
+    window = (np.arange(q)[:, None] * side + np.arange(q)).ravel()
+    return np.array([row * side + column + window for row in cfg.offsets for column in cfg.offsets])
+
+
+def cut_patches(cfg: ModelConfig, angles: Array) -> Array:
+    """Cuts images into flattened patches.
+
+    Args:
+        cfg: the model.
+        angles: (N, side, side) in rad.
+
+    Returns:
+        (n, N, q*q) in rad.
+
+    Raises:
+        ValueError: if the images have another size.
+    """
+    if angles.ndim != 3 or angles.shape[1:] != (cfg.image_side, cfg.image_side):
+        raise ValueError(
+            f"angles has shape {tuple(angles.shape)}; the model needs (N, {cfg.image_side}, {cfg.image_side})."
+        )
+    return angles.reshape(len(angles), -1)[:, patch_pixels(cfg)].swapaxes(0, 1)
+
+
+def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:
+    """Builds what all images share: the circuits' unitaries (see `simulator.prepare`) and the bias.
+
+    Args:
+        cfg: the model.
+        params: as from `init`.
+
+    Returns:
+        {"circuits": Prepared with a leading axis n} and, with a shared bias, {"bias"}.
+    """
+    shared = {"circuits": jax.vmap(lambda phi: simulator.prepare(cfg, phi))(params["phi"])}
+    return shared | {key: params[key] for key in ("bias",) if cfg.shared_bias}
+
+
+def patch_expectations(cfg: ModelConfig, shared: dict[str, Array], angles: Array) -> Array:
+    """Expectation values of every circuit.
+
+    Args:
+        cfg: the model.
+        shared: from `prepare`.
+        angles: (N, side, side) in rad, without the bias.
+
+    Returns:
+        (n, N, C).
+    """
+    patches = cut_patches(cfg, angles + shared["bias"] if cfg.shared_bias else angles)
+    return jax.vmap(lambda circuit, x: simulator.expectations(cfg, circuit, x))(shared["circuits"], patches)
+
+
+def logits_from(cfg: ModelConfig, shared: dict[str, Array], angles: Array) -> Array:
+    """Logits (N, C) from prepared circuits: c times the mean (or sum) of the expectation values over patches."""
+    combine = jnp.mean if cfg.aggregation == "mean" else jnp.sum
+    return cfg.scale * combine(patch_expectations(cfg, shared, angles), axis=0)
+
+
+def logits(cfg: ModelConfig, params: Params, angles: Array) -> Array:
+    """Logits of images.
+
+    Args:
+        cfg: the model.
+        params: as from `init`.
+        angles: (N, side, side) in rad.
+
+    Returns:
+        (N, C), dimensionless.
+
+    Raises:
+        ValueError: if an array has the wrong shape.
+    """
+    return logits_from(cfg, prepare(cfg, params), angles)
+
+
+def cross_entropy(z: Array, labels: Array) -> Array:
+    """Mean softmax cross-entropy in nats of logits z (N, C) and integer labels (N,)."""
+    return optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
+
+
+def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Array:
+    """Mean cross-entropy of images.
+
+    Args:
+        cfg: the model.
+        params: as from `init`.
+        angles: (N, side, side) in rad.
+        labels: (N,) integers below n_classes.
+
+    Returns:
+        A scalar in nats.
+    """
+    return cross_entropy(logits(cfg, params, angles), labels)
+
+
+def accuracy(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Array:
+    """Share of images whose largest logit is that of their label, a scalar in [0, 1].
+
+    Args:
+        cfg: the model.
+        params: as from `init`.
+        angles: (N, side, side) in rad.
+        labels: (N,) integers below n_classes.
+
+    Returns:
+        A scalar.
+    """
+    return jnp.mean(jnp.argmax(logits(cfg, params, angles), axis=-1) == labels)

@@ -1,0 +1,257 @@
+"""The chapters as notebooks and as programs."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import check_book
+import nbformat
+import pytest
+import yaml
+
+from patchscape import chapters
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = [ROOT / f"{d}.ipynb" for d in check_book.documents(ROOT) if (ROOT / f"{d}.ipynb").is_file()]
+PARAMS = sorted((ROOT / "params").glob("*.yaml"))
+SMOKE = yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text()) or {}
+
+each_chapter = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def parameters_cell(path):
+    (cell,) = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    return cell
+
+
+@each_chapter
+def test_chapter_has_no_outputs(path):
+    assert all(not cell.outputs and cell.execution_count is None for cell in code_cells(path))
+
+
+@each_chapter
+def test_chapter_has_one_parameters_cell(path):
+    tags = [tag for cell in code_cells(path) for tag in cell.metadata.get("tags", [])]
+    assert tags.count("parameters") == 1
+
+
+@each_chapter
+def test_chapter_cells_are_short(path):
+    lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code_cells(path)]
+    assert max(lengths) <= 25
+
+
+@each_chapter
+def test_chapter_uses_the_plain_python_kernel(path):
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+
+
+@each_chapter
+def test_chapter_checks_its_parameters_in_its_first_code_cell_after_them(path):
+    cells = code_cells(path)
+    after = cells[cells.index(parameters_cell(path)) + 1]
+    assert re.search(rf"""check_parameters\(["']{path.stem}["'], globals\(\)\)""", after.source)
+
+
+@each_chapter
+def test_help_lists_every_parameter_with_type_and_help(path):
+    assigned = {
+        node.target.id: ast.unparse(node.annotation)
+        for node in ast.parse(parameters_cell(path).source).body
+        if isinstance(node, ast.AnnAssign)
+    }
+    assert len(assigned) == len(ast.parse(parameters_cell(path).source).body), (
+        "write `name: type = value  # help`"
+    )
+    declared = chapters.declared_parameters(path)
+    assert {name: record["inferred_type_name"].strip() for name, record in declared.items()} == assigned
+    assert all(record["help"] for record in declared.values())
+
+
+@each_chapter
+def test_defaults_have_their_declared_types(path):
+    namespace = {}
+    exec(parameters_cell(path).source, namespace)
+    declared = chapters.declared_parameters(path)
+    chapters.validate_parameters(path, {name: namespace[name] for name in declared})
+
+
+@pytest.mark.parametrize("params", PARAMS, ids=lambda path: path.stem)
+def test_parameter_files_fit_the_chapters(params):
+    chapters.load_parameters(params, chapters.find_chapters(ROOT / "chapters"))
+
+
+@pytest.mark.slow
+@each_chapter
+def test_chapter_runs_through_papermill(path, tmp_path, monkeypatch):
+    # No test leaves files in the project.
+    monkeypatch.setenv("PATCHSCAPE_FIGURES", str(tmp_path / "figures"))
+    (tmp_path / "figures").mkdir()
+    output = chapters.run_chapter(path, SMOKE.get(path.stem) or {}, tmp_path / "out.ipynb")
+    assert all(cell.execution_count for cell in code_cells(output) if cell.source.strip())
+
+
+@each_chapter
+def test_misspelt_parameter_is_rejected_by_name(path):
+    name = next(iter(chapters.declared_parameters(path)))
+    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+        chapters.validate_parameters(path, {name + "s_": 1})
+
+
+# --- the same on a notebook of our own, small enough to run in a moment ---
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with one chapter, 01_tiny."""
+    (tmp_path / "chapters").mkdir()
+    cell = nbformat.v4.new_code_cell
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}},
+        cells=[
+            cell(
+                "depth: int = 3  # layers\nrate: float = 0.1  # learning rate\n"
+                "widths: list[int] = [1, 2]  # widths to try\nquick: bool = True  # small sizes only\n"
+                "name: str = 'mnist'  # data set",
+                metadata={"tags": ["parameters"]},
+            ),
+            cell(
+                'from patchscape.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'
+            ),
+            cell("result = depth * rate\nfor step in range(2):\n    pass"),
+            cell(
+                "import os, pathlib\nfolder = os.environ.get('PATCHSCAPE_FIGURES')\n"
+                "if folder:\n    pathlib.Path(folder, 'tiny.png').write_text(str(result))"
+            ),
+        ],
+    )
+    nbformat.write(notebook, tmp_path / "chapters" / "01_tiny.ipynb")
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder / "chapters" / "01_tiny.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"dept": 3}, "chapter 01_tiny has no parameter 'dept': did you mean 'depth'"),
+        ({"zzz": 3}, "no parameter 'zzz': Known: depth, rate"),
+        ({"depth": 2.5}, "'depth' of chapter 01_tiny must be of type int, but it was given 2.5, a float"),
+        ({"depth": True}, "must be of type int"),
+        ({"rate": "1e-3"}, "write 1.0e-3, not 1e-3"),
+        ({"widths": 3}, "must be of type list"),
+        ({"quick": 1}, "must be of type bool"),
+    ],
+)
+def test_impossible_parameters_give_one_clear_sentence(tiny, parameters, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as raised:
+        chapters.validate_parameters(tiny, parameters)
+    assert "\n" not in str(raised.value)
+
+
+def test_possible_parameters_pass(tiny):
+    chapters.validate_parameters(
+        tiny, {"depth": 2, "rate": 1, "widths": [3], "quick": False, "name": "digits"}
+    )
+
+
+DEFAULTS = {"depth": 3, "rate": 0.1, "widths": [1], "quick": True, "name": "mnist"}
+
+
+def test_check_passes_on_defaults_and_private_names_and_modules(tiny):
+    chapters.check_parameters(
+        "01_tiny", {**DEFAULTS, "_private": 1, "ast": ast, "f": len, "In": [], "Out": {}}
+    )
+
+
+def test_check_finds_a_misspelt_name_outside_ipython(tiny):
+    with pytest.raises(ValueError, match="did you mean 'depth'"):
+        chapters.check_parameters("01_tiny", {**DEFAULTS, "dept": 3})
+
+
+def test_check_lets_a_reader_run_cells_again(tiny):
+    """The chapter's own variables and a scratch cell are no parameters."""
+    history = [
+        "",
+        "depth: int = 3",
+        "result = 1\nfor step in range(2): pass",
+        "scratch = 5",
+        "%matplotlib inline",
+    ]
+    namespace = {**DEFAULTS, "In": history, "result": 1, "step": 1, "scratch": 5}
+    chapters.check_parameters("01_tiny", namespace)
+
+
+def test_check_finds_an_injected_name_that_the_chapter_also_assigns(tiny):
+    namespace = {**DEFAULTS, "In": ["", "depth: int = 3", "# Parameters\nresult = 7\n"], "result": 7}
+    with pytest.raises(ValueError, match="no parameter 'result'"):
+        chapters.check_parameters("01_tiny", namespace)
+
+
+def test_check_finds_a_name_typed_into_the_parameters_cell(tiny):
+    namespace = {**DEFAULTS, "In": ["", "depth: int = 3\nwidth: list = [2]"], "width": [2]}
+    with pytest.raises(ValueError, match="did you mean 'widths'"):
+        chapters.check_parameters("01_tiny", namespace)
+
+
+def test_check_says_when_it_cannot_find_the_chapter(tiny):
+    with pytest.warns(UserWarning, match="not checked"):
+        chapters.check_parameters("99_nowhere", {})
+
+
+def run_papermill(folder, *options):
+    command = [sys.executable, "-m", "papermill", "chapters/01_tiny.ipynb", "out.ipynb", "--cwd", "chapters"]
+    return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_papermill_itself_runs_a_chapter_and_rejects_a_misspelt_parameter(folder):
+    assert run_papermill(folder, "-p", "depth", "4", "-p", "rate", "0.5").returncode == 0
+    wrong = run_papermill(folder, "-p", "dept", "3")
+    assert wrong.returncode != 0
+    assert wrong.stderr.strip().splitlines()[-1] == (
+        "ValueError: chapter 01_tiny has no parameter 'dept': "
+        "did you mean 'depth'? Known: depth, rate, widths, quick, name."
+    )
+
+
+@pytest.mark.slow
+def test_figures_are_written_for_every_chapter(tiny, folder):
+    (folder / "params.yaml").write_text("01_tiny:\n  depth: 2\n")
+    written = chapters.make_figures(folder / "params.yaml", folder / "figures")
+    assert [path.name for path in written] == ["tiny.png"]
+    assert written[0].read_text() == "0.2"
+    assert (folder / "figures" / "notebooks" / "01_tiny.ipynb").is_file()
+    assert "PATCHSCAPE_FIGURES" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("01_tinny: {}", "has no chapter '01_tinny': did you mean '01_tiny'"),
+        ("01_tiny: 3", "must map chapter names"),
+        ("- 01_tiny", "must map chapter names"),
+        ("01_tiny: {rate: 1e-3}", "write 1.0e-3"),
+    ],
+)
+def test_a_wrong_parameter_file_is_rejected_before_anything_runs(tiny, folder, text, message):
+    (folder / "params.yaml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        chapters.make_figures(folder / "params.yaml", folder / "figures")
+    assert not (folder / "figures").exists()
+
+
+def test_a_folder_without_chapters_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no chapters"):
+        chapters.find_chapters(tmp_path)

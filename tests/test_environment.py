@@ -1,0 +1,128 @@
+"""The pins, and what may not be in the repository."""
+
+import re
+import subprocess
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = (ROOT / "requirements.lock").read_text()
+# Written in pieces, so that this file is not found by its own search.
+REGISTRIES = [
+    "files.python" + "hosted",
+    "pypi" + r"\.org",
+    "conda\\." + "anaconda",
+    "registry." + "npmjs",
+    "deb." + "debian",
+]
+MACHINE_PATH = re.compile(r"(?<![\w.}~-])/(?:home|root|Users|work|opt|mnt|srv)/\w")
+
+
+def pins(lines):
+    found = {}
+    for line in lines:
+        line = line.split("#")[0].strip()
+        if line and not line.startswith("-"):
+            requirement = Requirement(line)
+            found.setdefault(canonicalize_name(requirement.name), set()).add(
+                (str(requirement.specifier), requirement)
+            )
+    return found
+
+
+LOCKED = pins(LOCK.splitlines())
+
+
+def environment_lines():
+    """The pip part of environment.yml, with the files that it names read in."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    for line in pip:
+        if line.startswith("-r "):
+            yield from (ROOT / line.removeprefix("-r ").strip()).read_text().splitlines()
+        else:
+            yield line
+
+
+def tracked_files():
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, listing.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file() and path.stat().st_size < 2_000_000:
+            try:
+                yield name, path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue
+
+
+def test_environment_has_the_same_pins_as_the_lock():
+    specifiers = {name: {pin for pin, _ in entries} for name, entries in pins(environment_lines()).items()}
+    assert specifiers == {name: {pin for pin, _ in entries} for name, entries in LOCKED.items()}
+
+
+def test_environment_installs_this_project():
+    assert "-e ." in list(environment_lines())
+
+
+def test_lock_pins_every_package_exactly():
+    for line in LOCK.splitlines():
+        if line.strip() and not line.startswith("#"):
+            assert re.match(r"^[A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ *]+( ;.*)?$", line), line
+
+
+def test_lock_names_no_index_and_no_place():
+    assert not re.search(r"https?://|file:|--|@ ", LOCK)
+
+
+def test_lock_holds_every_direct_dependency_within_its_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + [
+        r for extra in project["optional-dependencies"].values() for r in extra
+    ]
+    for text in wanted:
+        requirement = Requirement(text)
+        for pin, _ in LOCKED[canonicalize_name(requirement.name)]:
+            assert requirement.specifier.contains(pin.removeprefix("==")), f"{text}: the lock has {pin}"
+
+
+def test_lock_has_no_accelerator_packages():
+    assert not [name for name in LOCKED if re.search("torch|cuda|nvidia|rocm", name)]
+
+
+def test_what_is_installed_is_what_the_lock_says():
+    for entries in LOCKED.values():
+        for pin, requirement in entries:
+            if requirement.marker is None or requirement.marker.evaluate():
+                assert version(requirement.name) == pin.removeprefix("==")
+
+
+@pytest.mark.parametrize("pattern", REGISTRIES)
+def test_no_registry_address_in_the_repository(pattern):
+    assert [name for name, text in tracked_files() if re.search(pattern, text)] == []
+
+
+def test_no_machine_path_in_the_repository():
+    hits = {name: found.group() for name, text in tracked_files() if (found := MACHINE_PATH.search(text))}
+    assert hits == {}
+
+
+def test_licences_and_citation_are_there():
+    for name in ("LICENSE", "LICENSE-text.md", "CITATION.cff", "data/README.md", "README.md"):
+        assert (ROOT / name).stat().st_size
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["preferred-citation"]["authors"][0]["family-names"] == "Kawase"
+    assert "2504.19239" in citation["preferred-citation"]["journal"]

@@ -1,0 +1,83 @@
+"""Build the book with warnings as errors, then check the pages; notebook results are cached by content.
+
+jupyter-book's own cache looks at notebooks only, so it would keep old numbers after a change of the library.
+Here the cache folder is named after the content of everything that a chapter's results depend on.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import check_book
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "_build"
+INPUTS = ("lib", "data", "params", "requirements.lock")
+
+
+def content_hash(root: Path = ROOT) -> str:
+    """Return a short hash of the names and content of all inputs."""
+    digest = hashlib.sha256()
+    for entry in (root / name for name in INPUTS):
+        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+            name = path.relative_to(root)
+            made = any(
+                part.startswith((".", "__pycache__")) or part.endswith(".egg-info") for part in name.parts
+            )
+            if path.is_file() and not made:
+                digest.update(name.as_posix().encode() + b"\0")
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def book_config(cache: Path) -> dict:
+    """Return _config.yml with the cache of this build, and with launch buttons if the repository is known."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    config["execute"].update(execute_notebooks="cache", cache=str(cache))
+    config["repository"]["url"] = os.environ.get("PATCHSCAPE_REPOSITORY") or config["repository"]["url"]
+    if config["repository"]["url"]:
+        config["html"]["use_repository_button"] = True
+        config["launch_buttons"] = {
+            "binderhub_url": "https://mybinder.org",
+            "notebook_interface": "jupyterlab",
+        }
+    return config
+
+
+def main() -> int:
+    """Build and check the book.
+
+    Returns:
+        The exit status, 0 when the book is built and sound.
+    """
+    cache = BUILD / f"jupyter-cache-{content_hash()}"
+    for old in BUILD.glob("jupyter-cache-*"):
+        if old != cache:
+            shutil.rmtree(old)
+    html = BUILD / "html"
+    # Pages of an earlier build must not stand in for pages missing from this one.
+    shutil.rmtree(html, ignore_errors=True)
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "config.yml").write_text(yaml.safe_dump(book_config(cache), sort_keys=False), encoding="utf-8")
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [str(jupyter_book), "build", str(ROOT), "--config", str(BUILD / "config.yml")]
+    command += ["--warningiserror", "--nitpick", "--keep-going", "--all", "--quiet"]
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if status:
+        for report in sorted((BUILD / "html" / "reports").rglob("*.log")):
+            print(f"--- {report.stem}\n{report.read_text(encoding='utf-8')[-3000:]}", file=sys.stderr)
+        print("The book was not built: see the messages above.", file=sys.stderr)
+        return status
+    if problems := check_book.problems(html, ROOT):
+        print("The book was built, but is not sound:", *problems, sep="\n- ", file=sys.stderr)
+        return 1
+    print(f"The book is ready: open {html / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
