@@ -4,7 +4,7 @@ Parameters are a dictionary: `phi` (n, n_params_per_qnn) angles in rad and, with
 (side, side) in rad.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ Params = dict[str, Array]
 def init(cfg: ModelConfig, seed: int) -> Params:
     """Draws initial parameters: phi uniform in [0, pi), bias zero.
 
-    The draw is the author's PyTorch one, reproduced bit by bit (SeedSequence-free Mersenne Twister, 24 bits).
+    The draw is the author's PyTorch one, reproduced bit by bit.
 
     Args:
         cfg: the model.
@@ -152,3 +152,34 @@ def accuracy(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> 
         A scalar.
     """
     return jnp.mean(jnp.argmax(logits(cfg, params, angles), axis=-1) == labels)
+
+
+def chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
+    """Weighted cross-entropy of one chunk of images (see `data.chunks`); summed over chunks it is the mean loss."""
+    angles, labels, weights = chunk
+    z = logits_from(cfg, shared, angles)
+    return jnp.sum(weights * optax.softmax_cross_entropy_with_integer_labels(z, labels))
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate(cfg: ModelConfig, params: Params, chunks: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    """Mean cross-entropy and accuracy over all chunks of a data set.
+
+    Args:
+        cfg: the model.
+        params: as from `init`.
+        chunks: from `data.chunks`.
+
+    Returns:
+        Loss in nats and accuracy in [0, 1], scalars.
+    """
+    shared = prepare(cfg, params)
+
+    def one(chunk):
+        angles, labels, weights = chunk
+        z = logits_from(cfg, shared, angles)
+        entropy = optax.softmax_cross_entropy_with_integer_labels(z, labels)
+        return jnp.sum(weights * entropy), jnp.sum(weights * (jnp.argmax(z, -1) == labels))
+
+    losses, hits = jax.lax.map(one, chunks)
+    return losses.sum(), hits.sum()

@@ -247,9 +247,15 @@ def _block_unitary_jvp(primals, tangents):
 # --- the image-dependent layers --------------------------------------------------------------------------------------
 
 
-def _wire_view(s: Array, wire: int) -> Array:
-    """View (2, before, bit, after, N) of states (2, 2^q, N) around one wire."""
-    return s.reshape(2, 2**wire, 2, -1, s.shape[-1])
+def _first_wire(s: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Splits states (2, 2^q, N) by the bit of the first wire: (re 0, re 1), (im 0, im 1)."""
+    (r0, r1), (i0, i1) = s.reshape(2, 2, -1, s.shape[-1])
+    return (r0, r1), (i0, i1)
+
+
+def _to_last_wire(zero: tuple[Array, Array], one: tuple[Array, Array]) -> Array:
+    """Joins the (re, im) of both bit values, the bit moved to the last wire: after q wires the order is restored."""
+    return jnp.stack([jnp.stack([a, b], 1) for a, b in zip(zero, one, strict=True)]).reshape(2, -1, zero[0].shape[-1])
 
 
 @jax.custom_jvp
@@ -263,34 +269,30 @@ def rotate(rotations: Array, states: Array) -> Array:
     Returns:
         (2, 2^q, N).
     """
-    _, dim, n = states.shape
 
-    def wire(
-        s, rotation
-    ):  # the first bit is rotated and moved to the back: after q wires the order is restored
+    def wire(s, rotation):
         w, x, y, z = rotation
-        (r0, r1), (i0, i1) = s.reshape(2, 2, -1, n)
+        (r0, r1), (i0, i1) = _first_wire(s)
         zero = (w * r0 + z * i0 + x * i1 - y * r1, w * i0 - z * r0 - x * r1 - y * i1)
         one = (w * r1 - z * i1 + x * i0 + y * r0, w * i1 + z * r1 - x * r0 + y * i0)
-        return jnp.stack([jnp.stack([zero[c], one[c]], 1) for c in (0, 1)]).reshape(2, dim, n), None
+        return _to_last_wire(zero, one), None
 
     return lax.scan(wire, states, rotations.swapaxes(0, 1))[0]
 
 
 def _turn(omega: Array, states: Array) -> Array:
     """Applies -i sum_w omega_w . sigma_w, with omega (3, q, N), to states (2, 2^q, N); linear in omega."""
-    _, q, n = omega.shape
-    z = _einsum("sw,wn->sn", jnp.asarray(1 - 2 * _bits(q), omega.dtype), omega[2])
-    out = jnp.stack([z * states[1], -z * states[0]])
-    # A product with ones spreads omega over the states, so that its transpose is a product too, not a slow reduction.
-    xy = _einsum("s,cwn->cwsn", jnp.ones(2 ** (q - 1), omega.dtype), omega[:2])
-    for wire in range(q):
-        re, im = _wire_view(states, wire)
-        x, y = xy[:, wire].reshape(2, *re[:, 0].shape)
-        zero = (x * im[:, 1] - y * re[:, 1], -x * re[:, 1] - y * im[:, 1])
-        one = (x * im[:, 0] + y * re[:, 0], -x * re[:, 0] + y * im[:, 0])
-        out += jnp.stack([jnp.stack([zero[c], one[c]], 1) for c in (0, 1)]).reshape(out.shape)
-    return out
+
+    def wire(carry, omega):
+        s, total = carry
+        x, y, z = omega
+        (r0, r1), (i0, i1) = _first_wire(s)
+        (tr0, tr1), (ti0, ti1) = _first_wire(total)
+        zero = (tr0 + z * i0 + x * i1 - y * r1, ti0 - z * r0 - x * r1 - y * i1)
+        one = (tr1 - z * i1 + x * i0 + y * r0, ti1 + z * r1 - x * r0 + y * i0)
+        return (_to_last_wire((r0, i0), (r1, i1)), _to_last_wire(zero, one)), None
+
+    return lax.scan(wire, (states, jnp.zeros_like(states)), omega.swapaxes(0, 1))[0][1]
 
 
 @rotate.defjvp
@@ -373,6 +375,6 @@ def _measure(cfg: ModelConfig, s: Array) -> Array:
     z = _einsum(
         "sk,sn->kn", jnp.asarray(1 - 2 * _bits(cfg.n_qubits)[:, :half], s.dtype), jnp.sum(s * s, axis=0)
     )
-    views = [_wire_view(s, wire) for wire in range(half)]
+    views = [s.reshape(2, 2**wire, 2, -1, s.shape[-1]) for wire in range(half)]
     x = [2 * jnp.sum(v[:, :, 0] * v[:, :, 1], axis=(0, 1, 2)) for v in views]
     return jnp.concatenate([jnp.stack(x), z])

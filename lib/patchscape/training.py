@@ -1,0 +1,247 @@
+"""The author's training protocol: Adam with a periodic cosine learning rate, stratified batches, many seeds at once.
+
+Differs from the paper in nothing that we know of at `config.paper`; smaller runs use fewer images and epochs.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+from patchscape import data, model, results
+from patchscape.config import ModelConfig, RunConfig, TrainConfig
+
+CHUNK = 1000  # ours: images per chunk of a full evaluation
+
+
+class Trained(NamedTuple):
+    """Runs of one configuration with several seeds; S seeds, E epochs, B batches per epoch.
+
+    Attributes:
+        seeds: (S,).
+        batch_loss: (S, E, B) loss of each batch before its step, in nats.
+        train_loss: (S, E) loss over all training images at the end of each epoch, in nats.
+        train_accuracy: (S, E).
+        test_loss: (S, E), in nats.
+        test_accuracy: (S, E).
+        minimum_epoch: (S,) epoch (from 0) with the least training loss, as in the paper.
+        minimum: parameters there, each with a leading axis S.
+        final: parameters after the last epoch, likewise.
+        trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch, or None.
+        wall_s: seconds spent, over all resumptions.
+    """
+
+    seeds: np.ndarray
+    batch_loss: np.ndarray
+    train_loss: np.ndarray
+    train_accuracy: np.ndarray
+    test_loss: np.ndarray
+    test_accuracy: np.ndarray
+    minimum_epoch: np.ndarray
+    minimum: dict[str, np.ndarray]
+    final: dict[str, np.ndarray]
+    trajectory: np.ndarray | None
+    wall_s: float
+
+
+def learning_rate(cfg: TrainConfig, epoch: int | jax.Array) -> jax.Array:
+    """Learning rate of an epoch, lr0 (1 + cos(pi epoch / half_period)) / 2 (`author's code`): periodic, no restart.
+
+    Args:
+        cfg: the protocol.
+        epoch: from 0.
+
+    Returns:
+        The rate, constant within the epoch and zero at odd multiples of the half period.
+    """
+    return cfg.learning_rate * (1 + jnp.cos(jnp.pi * epoch / cfg.lr_half_period)) / 2
+
+
+@lru_cache
+def optimiser(cfg: TrainConfig, n_batches: int) -> optax.GradientTransformation:
+    """Adam with weight decay added to the gradient (`author's code`: torch.optim.Adam, not AdamW).
+
+    Args:
+        cfg: the protocol.
+        n_batches: batches per epoch.
+
+    Returns:
+        An optax transformation.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(cfg.weight_decay),
+        optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+        optax.scale_by_learning_rate(lambda step: learning_rate(cfg, step // n_batches)),
+    )
+
+
+def batches(labels: np.ndarray, cfg: TrainConfig, seed: int, epoch: int) -> np.ndarray:
+    """Image numbers of every batch of an epoch: the test folds of a stratified split (`author's code`).
+
+    Args:
+        labels: (N,).
+        cfg: the protocol.
+        seed: seed of the run.
+        epoch: from 0.
+
+    Returns:
+        (n_batches, batch) with n_batches = N // batch_size; folds longer than the shortest one lose an image.
+
+    Raises:
+        ValueError: if there are fewer than two batches or fewer images of every class than batches.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    n_folds = len(labels) // cfg.batch_size
+    if n_folds < 2 or n_folds > np.bincount(labels).max():
+        raise ValueError(
+            f"batch_size={cfg.batch_size} gives {n_folds} batches from {len(labels)} images: choose a batch size "
+            f"for at least 2 batches and at most as many as the largest class has images."
+        )
+    state = np.random.RandomState(seed).randint(0, 1 << 32, size=max(50, epoch + 1))[epoch]
+    split = StratifiedKFold(n_folds, shuffle=True, random_state=int(state))
+    folds = [fold for _, fold in split.split(labels, labels)]
+    return np.stack([fold[: len(labels) // n_folds] for fold in folds])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _epoch(cfg: ModelConfig, protocol: TrainConfig, params, state, angles, labels, index):
+    """One epoch for every seed; index (S, B, batch)."""
+    optimise = optimiser(protocol, index.shape[1])
+
+    def one_seed(params, state, index):
+        def step(carry, batch):
+            params, state = carry
+            loss, gradient = jax.value_and_grad(
+                lambda p: model.loss(cfg, p, angles[batch], labels[batch])
+            )(params)
+            updates, state = optimise.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), loss
+
+        (params, state), losses = jax.lax.scan(step, (params, state), index)
+        return params, state, losses
+
+    return jax.vmap(one_seed)(params, state, index)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(cfg: ModelConfig, params, chunks):
+    return jax.vmap(lambda p: model.evaluate(cfg, p, chunks))(params)
+
+
+def train(
+    run: RunConfig,
+    images: data.ImageData,
+    *,
+    seeds: Sequence[int] | None = None,
+    checkpoint: str | Path | None = None,
+    keep_trajectory: bool = False,
+    progress: bool = False,
+) -> Trained:
+    """Trains one configuration with one or many seeds, all in one program.
+
+    Args:
+        run: the configuration.
+        images: the data set, as from `data.load_run(run)`.
+        seeds: one run each; default is the run's own seed.
+        checkpoint: a file that is rewritten after every epoch and continued from if it exists; None keeps none.
+        keep_trajectory: also return phi after every epoch.
+        progress: show a progress bar.
+
+    Returns:
+        The trained runs.
+
+    Raises:
+        ValueError: if the checkpoint belongs to another configuration.
+    """
+    seeds = [run.seed] if seeds is None else [int(s) for s in seeds]
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds={seeds}: give at least one seed, each once.")
+    cfg, protocol = run.model, run.train
+    n_batches = len(images.train_labels) // protocol.batch_size
+    identity = {
+        "run": run.model_copy(update={"seed": seeds[0]}).digest(),
+        "seeds": seeds,
+        "keep_trajectory": keep_trajectory,
+        "images": len(images.train_labels),
+    }
+    initial = [model.init(cfg, seed) for seed in seeds]
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *initial)
+    state = jax.vmap(optimiser(protocol, n_batches).init)(params)
+    history = {name: [] for name in ("batch_loss", *_CURVES)}
+    best, epoch_of_best = params, np.full(len(seeds), -1)
+    path = [np.asarray(params["phi"])]
+    wall = 0.0
+    if checkpoint is not None and Path(checkpoint).exists():
+        saved = results.read(checkpoint)
+        if saved.meta["identity"] != identity:
+            raise ValueError(f"{checkpoint} belongs to another run: delete it or name another checkpoint.")
+        params, state, best = _unflatten(saved.arrays, (params, state, best))
+        history = {name: list(saved.arrays[name]) for name in history}
+        epoch_of_best, wall = saved.arrays["epoch_of_best"].copy(), saved.meta["wall_s"]
+        path = list(saved.arrays["path"]) if keep_trajectory else path
+
+    on_device = [jnp.asarray(x) for x in images]
+    train_chunks = tuple(map(jnp.asarray, data.chunks(*images[:2], CHUNK)))
+    test_chunks = tuple(map(jnp.asarray, data.chunks(*images[2:], CHUNK)))
+    bar = tqdm(
+        range(len(history["train_loss"]), protocol.epochs), disable=not progress, unit="epoch", desc=run.name()
+    )
+    for epoch in bar:
+        start = time.perf_counter()
+        index = np.stack([batches(images.train_labels, protocol, seed, epoch) for seed in seeds])
+        params, state, losses = _epoch(cfg, protocol, params, state, *on_device[:2], jnp.asarray(index))
+        values = (*_evaluate(cfg, params, train_chunks), *_evaluate(cfg, params, test_chunks))
+        values = dict(zip(_CURVES, map(np.asarray, values), strict=True))
+        earlier = np.min(history["train_loss"], axis=0) if history["train_loss"] else np.inf
+        better = values["train_loss"] < earlier
+        best = jax.tree.map(lambda new, old: jnp.where(_like(better, new), new, old), params, best)  # noqa: B023
+        epoch_of_best = np.where(better, epoch, epoch_of_best)
+        for name, value in {"batch_loss": np.asarray(losses), **values}.items():
+            history[name].append(value)
+        if keep_trajectory:
+            path.append(np.asarray(params["phi"]))
+        wall += time.perf_counter() - start
+        bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
+        if checkpoint is not None:
+            arrays = {name: np.stack(value) for name, value in history.items()}
+            arrays |= {"epoch_of_best": epoch_of_best, **_flatten((params, state, best))}
+            arrays |= {"path": np.stack(path)} if keep_trajectory else {}
+            meta = {"identity": identity, "wall_s": wall, "provenance": results.provenance()}
+            results.write(checkpoint, arrays, meta)
+
+    curves = {name: np.stack(value, 1) for name, value in history.items()} if protocol.epochs else {}
+    empty = {name: np.zeros((len(seeds), 0)) for name in history}
+    return Trained(
+        seeds=np.array(seeds),
+        **(curves or empty),
+        minimum_epoch=epoch_of_best,
+        minimum=jax.tree.map(np.asarray, best),
+        final=jax.tree.map(np.asarray, params),
+        trajectory=np.stack(path, 1) if keep_trajectory else None,
+        wall_s=wall,
+    )
+
+
+_CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def _like(flag: np.ndarray, array: jax.Array) -> np.ndarray:
+    """A flag per seed (S,), shaped to broadcast against (S, ...)."""
+    return flag.reshape(-1, *[1] * (array.ndim - 1))
+
+
+def _flatten(tree) -> dict[str, np.ndarray]:
+    return {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def _unflatten(arrays: dict[str, np.ndarray], like):
+    leaves, structure = jax.tree.flatten(like)
+    return jax.tree.unflatten(structure, [jnp.asarray(arrays[f"state_{i}"]) for i in range(len(leaves))])
