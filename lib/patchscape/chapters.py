@@ -30,9 +30,7 @@ def find_chapters(folder: str | Path = "chapters") -> dict[str, Path]:
     """
     chapters = {path.stem: path for path in sorted(Path(folder).glob("*.ipynb"))}
     if not chapters:
-        raise FileNotFoundError(
-            f"no chapters (*.ipynb) in {Path(folder).resolve()}: run this in the project's folder"
-        )
+        raise FileNotFoundError(f"no chapters (*.ipynb) in {Path(folder).resolve()}: run this in the project's folder")
     return chapters
 
 
@@ -155,9 +153,7 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
     """
     content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
     if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
-        raise ValueError(
-            f"{params_file} must map chapter names to their parameters, as params/quick.yaml does"
-        )
+        raise ValueError(f"{params_file} must map chapter names to their parameters, as params/quick.yaml does")
     for name, parameters in content.items():
         if name not in chapters:
             raise ValueError(_unknown("chapter", name, chapters, str(params_file)))

@@ -125,12 +125,8 @@ class ModelConfig(_Frozen):
 class TrainConfig(_Frozen):
     """The training protocol; the defaults are the author's for depth 50."""
 
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
-        1e-2  # author's code: see `paper_learning_rate`
-    )
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
-        5e-5  # author's code: added to the gradient
-    )
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-2  # author's code: see `paper_learning_rate`
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-5  # author's code: added to the gradient
     epochs: Annotated[int, Field(ge=0)] = 50  # author's code
     batch_size: Annotated[int, Field(ge=1)] = 1000  # author's code
     lr_half_period: Annotated[int, Field(ge=1)] = 5  # author's code: T_max of the periodic cosine, in epochs

@@ -70,9 +70,7 @@ def to_angles(images: np.ndarray, *, n_qubits: int, pixel_max: float, pool: int 
     """
     images = np.asarray(images, np.float32)
     if images.ndim != 3 or images.shape[1] != images.shape[2] or images.shape[1] % pool:
-        raise ValueError(
-            f"images have shape {images.shape}; give (N, side, side) with side divisible by pool={pool}."
-        )
+        raise ValueError(f"images have shape {images.shape}; give (N, side, side) with side divisible by pool={pool}.")
     if not len(images) or not np.isfinite(images).all() or images.min() < 0 or images.max() > pixel_max:
         raise ValueError(f"pixels must be finite and within 0 to pixel_max={pixel_max}, and N at least 1.")
     n, side = len(images), images.shape[1] // pool
@@ -122,9 +120,7 @@ def load(
 def load_run(run: RunConfig) -> ImageData:
     """Loads the data of a run: its data set, classes and numbers of images."""
     m = run.model
-    return load(
-        run.dataset, n_qubits=m.n_qubits, n_classes=m.n_classes, n_train=run.n_train, n_test=run.n_test
-    )
+    return load(run.dataset, n_qubits=m.n_qubits, n_classes=m.n_classes, n_train=run.n_train, n_test=run.n_test)
 
 
 def from_arrays(

@@ -72,7 +72,7 @@ def _code_version() -> str:
 def _checksum(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -108,7 +108,7 @@ def write(path: str | Path, arrays: Mapping[str, Any], meta: Mapping[str, Any]) 
         arrays: named arrays.
         meta: plain JSON data.
     """
-    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     meta = json.loads(json.dumps(meta))
     header = json.dumps({"meta": meta, "sha256": _checksum(arrays, meta)})
     write_bytes(path, save(arrays, metadata={_KEY: header}))

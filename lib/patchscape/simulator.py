@@ -32,9 +32,7 @@ from patchscape.circuit import ENCODING_AXES, LAYER_AXES, cz_ring, split_angles
 from patchscape.config import ModelConfig
 
 Array = jax.Array
-_einsum = partial(
-    jnp.einsum, precision=lax.Precision.HIGHEST
-)  # without this a GPU rounds float32 products to tf32
+_einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # without this a GPU rounds float32 products to tf32
 
 
 class Prepared(NamedTuple):
@@ -97,9 +95,7 @@ def _kron(matrices: Array) -> Array:
     out = matrices[..., 0, :, :]
     for i in range(1, matrices.shape[-3]):
         side = out.shape[-1] * matrices.shape[-1]
-        out = _einsum("...ab,...cd->...acbd", out, matrices[..., i, :, :]).reshape(
-            *out.shape[:-2], side, side
-        )
+        out = _einsum("...ab,...cd->...acbd", out, matrices[..., i, :, :]).reshape(*out.shape[:-2], side, side)
     return out
 
 
@@ -155,9 +151,7 @@ def _paulis_to_matrix(q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 def _product(u: Array, s: Array) -> Array:
     """Complex product of u (2, m, k) and s (2, k, N) as one real product of twice the size."""
     real = jnp.concatenate([jnp.concatenate([u[0], -u[1]], 1), jnp.concatenate([u[1], u[0]], 1)])
-    return jnp.matmul(real, s.reshape(-1, s.shape[-1]), precision=lax.Precision.HIGHEST).reshape(
-        2, -1, s.shape[-1]
-    )
+    return jnp.matmul(real, s.reshape(-1, s.shape[-1]), precision=lax.Precision.HIGHEST).reshape(2, -1, s.shape[-1])
 
 
 def _apply_layers(angles: Array, states: Array) -> Array:
@@ -166,11 +160,9 @@ def _apply_layers(angles: Array, states: Array) -> Array:
     A layer is (A kron B) and signs, A on the first and B on the last half of the wires. With the state kept as
     (re/im, A index, N, B index), A is a product from the left and B one from the right, and nothing is transposed.
     """
-    d, _, q = angles.shape
+    q = angles.shape[-1]
     m, n = 2 ** (q // 2), states.shape[-1]
-    v = _matrix(
-        _multiply(*(_rotation(axis, angles[:, a]) for a, axis in reversed(list(enumerate(LAYER_AXES)))))
-    )
+    v = _matrix(_multiply(*(_rotation(axis, angles[:, a]) for a, axis in reversed(list(enumerate(LAYER_AXES))))))
     a, b = _kron(v[:, : q // 2]), _kron(v[:, q // 2 :]).swapaxes(1, 2)
     left = jnp.concatenate([jnp.concatenate([a.real, -a.imag], 2), jnp.concatenate([a.imag, a.real], 2)], 1)
     right_re, right_im = jnp.concatenate([b.real, b.imag], 2), jnp.concatenate([-b.imag, b.real], 2)
@@ -194,9 +186,7 @@ def _pull_back(angles: Array, rates: Array) -> Array:
     each gate is added where it acts and carried back through the gates before it.
     """
     q = angles.shape[-1]
-    rotations = _multiply(
-        *(_rotation(axis, angles[:, a]) for a, axis in reversed(list(enumerate(LAYER_AXES))))
-    )
+    rotations = _multiply(*(_rotation(axis, angles[:, a]) for a, axis in reversed(list(enumerate(LAYER_AXES)))))
     pairs = _kron(_adjoint(rotations).reshape(-1, q // 2, 2, 4, 4))
     source, sign = _ring_on_paulis(q)
     generator = {axis: {"X": 2, "Y": 3}[axis] * 4 ** np.arange(q)[::-1] for axis in LAYER_AXES}
@@ -337,9 +327,7 @@ def prepare(cfg: ModelConfig, phi: Array) -> Prepared:
     (first, second, third), encodings = split_angles(cfg, phi)
     zero_state = jnp.zeros((2, 2**q, 1), phi.dtype).at[0, 0].set(1)
     signs = jnp.asarray(_ring_signs(q), phi.dtype)
-    last = signs[:, None] * block_unitary(
-        third
-    )  # undoes the ring after the last layer, which the ansatz leaves out
+    last = signs[:, None] * block_unitary(third)  # undoes the ring after the last layer, which the ansatz leaves out
     return Prepared(
         _apply_layers(first, zero_state)[..., 0],
         block_unitary(second) * signs,
@@ -372,9 +360,7 @@ def expectations(cfg: ModelConfig, prepared: Prepared, patches: Array) -> Array:
 def _measure(cfg: ModelConfig, s: Array) -> Array:
     """Expectation values (K, N) of the observables in states (2, 2^q, N)."""
     half = cfg.n_classes // 2
-    z = _einsum(
-        "sk,sn->kn", jnp.asarray(1 - 2 * _bits(cfg.n_qubits)[:, :half], s.dtype), jnp.sum(s * s, axis=0)
-    )
+    z = _einsum("sk,sn->kn", jnp.asarray(1 - 2 * _bits(cfg.n_qubits)[:, :half], s.dtype), jnp.sum(s * s, axis=0))
     views = [s.reshape(2, 2**wire, 2, -1, s.shape[-1]) for wire in range(half)]
     x = [2 * jnp.sum(v[:, :, 0] * v[:, :, 1], axis=(0, 1, 2)) for v in views]
     return jnp.concatenate([jnp.stack(x), z])

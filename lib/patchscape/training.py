@@ -119,9 +119,7 @@ def _epoch(cfg: ModelConfig, protocol: TrainConfig, params, state, angles, label
     def one_seed(params, state, index):
         def step(carry, batch):
             params, state = carry
-            loss, gradient = jax.value_and_grad(
-                lambda p: model.loss(cfg, p, angles[batch], labels[batch])
-            )(params)
+            loss, gradient = jax.value_and_grad(lambda p: model.loss(cfg, p, angles[batch], labels[batch]))(params)
             updates, state = optimise.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), loss
 
@@ -191,9 +189,7 @@ def train(
     on_device = [jnp.asarray(x) for x in images]
     train_chunks = tuple(map(jnp.asarray, data.chunks(*images[:2], CHUNK)))
     test_chunks = tuple(map(jnp.asarray, data.chunks(*images[2:], CHUNK)))
-    bar = tqdm(
-        range(len(history["train_loss"]), protocol.epochs), disable=not progress, unit="epoch", desc=run.name()
-    )
+    bar = tqdm(range(len(history["train_loss"]), protocol.epochs), disable=not progress, unit="epoch", desc=run.name())
     for epoch in bar:
         start = time.perf_counter()
         index = np.stack([batches(images.train_labels, protocol, seed, epoch) for seed in seeds])
@@ -231,6 +227,29 @@ def train(
 
 
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def store(path: str | Path, run: RunConfig, trained: Trained, number: int) -> None:
+    """Writes one seed's run as a run file: curves, parameters at the minimum, configuration and provenance.
+
+    Args:
+        path: the file, ending in .safetensors.
+        run: the configuration, with that seed.
+        trained: from `train`.
+        number: position of the seed in `trained.seeds`.
+    """
+    arrays = {name: getattr(trained, name)[number] for name in ("batch_loss", *_CURVES)}
+    arrays |= {f"minimum/{name}": value[number] for name, value in trained.minimum.items()}
+    if trained.trajectory is not None:
+        arrays["trajectory"] = trained.trajectory[number]
+    meta = {
+        "run": run.model_dump(mode="json"),
+        "minimum_epoch": int(trained.minimum_epoch[number]),
+        "wall_s": trained.wall_s,
+        "seeds_together": len(trained.seeds),
+        "provenance": results.provenance(),
+    }
+    results.write(path, arrays, meta)
 
 
 def _like(flag: np.ndarray, array: jax.Array) -> np.ndarray:

@@ -1,0 +1,38 @@
+"""What all tests share: no display, double precision on request, and programs that compile fast."""
+
+from pathlib import Path
+
+import jax
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import settings
+
+matplotlib.use("Agg")
+# The same examples on every run, and no limit of time: the first example of a shape compiles.
+settings.register_profile("patchscape", deadline=None, derandomize=True, database=None)
+settings.load_profile("patchscape")
+
+
+@pytest.fixture
+def x64():
+    """Double precision within one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """jax.jit without the compiler's slow optimisations: small programs run once, so compiling is all they cost."""
+    return lambda function: jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@pytest.fixture(scope="session")
+def author():
+    """The author's model at four sizes: "n4_d1" -> {"phi", "bias", "images", "logits", "grad_phi", ...}."""
+    out = {}
+    with np.load(Path(__file__).parent / "data" / "author_model.npz") as stored:
+        for key in stored.files:
+            size, name = key.split("/")
+            out.setdefault(size, {})[name] = stored[key]
+    return out
