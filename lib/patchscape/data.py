@@ -162,7 +162,8 @@ def from_arrays(
         ("test", test_images, test_labels, n_test),
     ):
         labels = np.asarray(labels)
-        if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        fits = labels.shape == (len(images),) and labels.size and np.issubdtype(labels.dtype, np.integer)
+        if not fits or labels.min() < 0:
             raise ValueError(f"{what} labels must be integers from 0, one per image: got {labels.shape}.")
         keep = np.flatnonzero(labels < n_classes)
         if size is not None and not 0 < size <= len(keep):
@@ -173,6 +174,12 @@ def from_arrays(
             raise ValueError(f"no training image has label {missing[0]}: n_classes={n_classes} needs every class.")
         angles = to_angles(np.asarray(images)[keep], n_qubits=n_qubits, pixel_max=pixel_max, pool=pool)
         out += [angles, labels[keep].astype(np.int32)]
+    side, test_side = out[0].shape[1], out[2].shape[1]
+    if side != test_side:
+        raise ValueError(
+            f"train images are {side} x {side} and test images {test_side} x {test_side} (after pooling): "
+            f"give one size."
+        )
     return ImageData(*out)
 
 

@@ -90,8 +90,8 @@ def circuit_rows(draw: Callable, cfg: ModelConfig) -> Figure:
     """Draws a circuit with PennyLane in three rows, one per block, coloured by where each angle comes from.
 
     Args:
-        draw: draws the whole circuit on the figure that it is given and returns (figure, axes), as
-            `qml.draw_mpl(qnode, fig=figure)(phi, patch)` does.
+        draw: draws the whole circuit on the figure that it is given and returns (figure, axes),
+            as `qml.draw_mpl(qnode, fig=figure)(phi, patch)` does.
         cfg: the model of the circuit.
 
     Returns:
@@ -99,31 +99,30 @@ def circuit_rows(draw: Callable, cfg: ModelConfig) -> Figure:
     """
     q = cfg.n_qubits
     block, encoding = cfg.depth * (2 + q), 3 * q // 2 + q  # columns; every CZ of a ring needs its own
-    fig = plt.figure(figsize=(8.6, 0.52 * 3 * (q + 1)), layout="none")
+    fig = plt.figure(figsize=(8.6, 0.5 * 3 * (q + 1)), layout="none")
     for row, part in enumerate(fig.subfigures(3, 1)):
+        part.set_figwidth = part.set_figheight = lambda size: None  # PennyLane resizes what it draws on
         _, ax = draw(part)
         _colour_gates(ax, cfg)
         start = row * (block + encoding)
-        stop = start + (block + encoding if row < 2 else block - q + 1)
-        # PennyLane names the wires left of the first column only.
-        for text in [t for t in ax.texts if t.get_position()[0] < -0.5]:
-            text.remove()
-        for wire in range(q):
-            ax.text(start - 0.8, wire, str(wire), ha="right", va="center", size=10)
-        titles = [(start - 0.4, f"block {row + 1}")]
-        titles += [(start + block - 0.4, f"encoding, {('first', 'second')[row]} half")] if row < 2 else []
-        for x, title in titles:
-            ax.text(x, -0.75, title, ha="left", va="bottom", size=10, weight="bold")
+        for text in ax.texts:
+            if text.get_position()[0] < 0:  # PennyLane names the wires left of the first column only
+                text.set_visible(False)
         for artist in (*ax.lines, *ax.patches, *ax.texts):
-            x = np.mean(artist.get_xdata()) if artist in ax.lines else None
-            if isinstance(artist, FancyBboxPatch):
-                x = artist.get_x() + artist.get_width() / 2
-            elif artist in ax.texts:
-                x = artist.get_position()[0]
-            if x is not None:
-                artist.set_clip_on(True)
-        ax.set(xlim=(start - 1.3, start + block + encoding), ylim=(q - 0.4, -1.2))
-        ax.add_patch(Rectangle((stop - 0.4, -0.5), 99, q, fc="white", ec="none", zorder=9))
+            artist.set_clip_on(True)
+        plt.setp([*ax.lines, *ax.patches], linewidth=1.1)
+        ax.add_patch(Rectangle((start - 2, -2), 1.35, q + 3, fc="white", ec="none", zorder=9))
+        for wire in range(q):
+            ax.text(start - 0.8, wire, str(wire), ha="right", va="center", size=10, zorder=10)
+        ax.text(start - 0.4, -0.75, f"block {row + 1}", size=10, weight="bold")
+        if row < 2:
+            half = ("first", "second")[row]
+            ax.text(start + block - 0.4, -0.75, f"encoding, {half} half of the patch", size=10, weight="bold")
+        else:
+            boxes = {"a trainable angle": TRAINABLE, "an angle of the patch": PIXEL, "X and Z are measured": "white"}
+            keys = [Rectangle((0, 0), 1, 1, fc=tint, ec=INK) for tint in boxes.values()]
+            ax.legend(keys, boxes, loc="center", fontsize=10)
+        ax.set(xlim=(start - 1.3, start + block + encoding - 0.5), ylim=(q - 0.4, -1.2))
     return fig
 
 
@@ -136,7 +135,7 @@ def _colour_gates(ax: Axes, cfg: ModelConfig) -> None:
         rotations = [g for g in gates(cfg) if g.source and g.wires == (wire,)]
         # The last box of a wire may be its measurement, which is no gate.
         for box, gate in zip(on_wire, rotations, strict=False):
-            box.set(facecolor=TRAINABLE if gate.source == "parameter" else PIXEL, edgecolor=INK, linewidth=1)
+            box.set(facecolor=TRAINABLE if gate.source == "parameter" else PIXEL, edgecolor=INK)
             centre = (box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2)
             subscript = f"\n$x_{{{gate.index + 1}}}$" if gate.source == "pixel" else ""
             labels[tuple(np.round(centre, 1))].set(text=gate.name + subscript, size=7.5, color="black")
@@ -229,7 +228,7 @@ def forward_pass(
         line = {"ec": colour(n), "lw": 2.2 if i == 0 else 1.0, "fill": False}
         a.add_patch(Rectangle((column - 0.5, row - 0.5), cfg.n_qubits, cfg.n_qubits, **line))
     a.set(title="1  angles and patches", xticks=(), yticks=())
-    fig.colorbar(shown, ax=a, label="angle (rad)", shrink=0.85)
+    fig.colorbar(shown, ax=a, label="angle (rad)", shrink=0.8)
 
     mean = expectations.mean(0)
     table = np.vstack([expectations, mean])
@@ -251,7 +250,9 @@ def forward_pass(
     weights = np.exp(logits - logits.max())
     d.bar(range(classes), weights / weights.sum(), color=tints, edgecolor=INK, lw=0.6)
     loss = -np.log(weights[label] / weights.sum())
-    d.set(title=f"4  softmax, loss {loss:.2f} nats", xlabel="class", ylabel=r"$\pi_k$", xticks=range(classes), ylim=(0, 1))
+    d.set(
+        title=f"4  softmax, loss {loss:.2f} nats", xlabel="class", ylabel=r"$\pi_k$", xticks=range(classes), ylim=(0, 1)
+    )
     for ax in (a, b, c, d):
         ax.title.set_size(12)
     return fig
@@ -276,7 +277,7 @@ def overview(image: np.ndarray, published: pd.DataFrame) -> Figure:
         right.plot(line.n_patches, line.lambda_max, color="#999999", lw=1, zorder=1)
         for n, value in zip(line.n_patches, line.lambda_max, strict=True):
             right.plot(n, value, "D", ms=7, color=colour(n), mec="white", zorder=2)
-        lowest = max(1.13 * lowest, line.lambda_max.iloc[-1])  # keeps the names of the lines apart
+        lowest = max(1.17 * lowest, line.lambda_max.iloc[-1])  # keeps the names of the lines apart
         right.text(16.9, lowest, f"d = {depth}", va="center", size=9)
     n, height = np.array([4, 16]), published.lambda_max.max() * 1.25
     right.plot(n, height * 4 / n, "--", color=INK, lw=1.2)

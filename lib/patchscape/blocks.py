@@ -1,0 +1,222 @@
+"""Unitaries of the deep blocks, which do not depend on the image, and their derivative.
+
+A block is built layer by layer as a 2^q x 2^q matrix. Its derivative obeys dU = U Omega, where Omega is a sum of
+Pauli strings carried backwards through the layers (Heisenberg picture, `_pull_back`). In the Pauli basis a layer is a
+product of small rotations and a signed permutation, and the derivative with respect to one angle is one coefficient.
+The rule is linear in the tangent, so that reverse mode is its transpose: nothing is stored layer by layer, and
+derivatives of every order follow from it.
+
+Numbers are real: a complex array carries a leading axis of length 2 (real part, imaginary part), because real matrix
+products were faster than complex ones wherever we measured. The precision follows the inputs: float32 in, float32
+out; float64 likewise.
+"""
+
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from patchscape.circuit import LAYER_AXES, cz_ring
+
+Array = jax.Array
+einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # without this a GPU rounds float32 products to tf32
+
+
+# --- single-qubit rotations: w - i (x X + y Y + z Z) as the unit quaternion (w, x, y, z) ------------------------------
+
+
+def rotation(axis: str, angle: Array) -> tuple[Array, ...]:
+    """RX or RY by an angle in rad, as four arrays like the angle."""
+    zero, c, s = jnp.zeros_like(angle), jnp.cos(angle / 2), jnp.sin(angle / 2)
+    return (c, s, zero, zero) if axis == "X" else (c, zero, s, zero)
+
+
+def multiply(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Product of two rotations; the right one acts first."""
+    (a, b, c, d), (w, x, y, z) = left, right
+    return (
+        a * w - b * x - c * y - d * z,
+        a * x + b * w + c * z - d * y,
+        a * y - b * z + c * w + d * x,
+        a * z + b * y - c * x + d * w,
+    )
+
+
+def _layer_rotations(angles: Array) -> tuple[Array, ...]:
+    """Both rotations of every layer and wire as one, from angles (d, 2, q)."""
+    first, second = (rotation(axis, angles[:, i]) for i, axis in enumerate(LAYER_AXES))
+    return multiply(second, first)
+
+
+def _matrix(quaternion: tuple[Array, ...]) -> Array:
+    """The 2 x 2 unitary, complex (..., 2, 2)."""
+    w, x, y, z = quaternion
+    return jnp.stack([jnp.stack([w - 1j * z, -1j * x - y], -1), jnp.stack([-1j * x + y, w + 1j * z], -1)], -2)
+
+
+def _adjoint(quaternion: tuple[Array, ...]) -> Array:
+    """V^dagger P V in the basis (I, Z, X, Y): a real matrix (..., 4, 4) acting on coefficients."""
+    w, x, y, z = quaternion
+    one, zero = jnp.ones_like(w), jnp.zeros_like(w)
+    columns = [
+        (one, zero, zero, zero),
+        (zero, 1 - 2 * (x * x + y * y), 2 * (x * z - w * y), 2 * (y * z + w * x)),
+        (zero, 2 * (x * z + w * y), 1 - 2 * (y * y + z * z), 2 * (x * y - w * z)),
+        (zero, 2 * (y * z - w * x), 2 * (x * y + w * z), 1 - 2 * (x * x + z * z)),
+    ]
+    return jnp.stack([jnp.stack(column, -1) for column in columns], -1)
+
+
+def _kron(matrices: Array) -> Array:
+    """Kronecker product over the third axis from the end: (..., k, m, m) -> (..., m^k, m^k)."""
+    out = matrices[..., 0, :, :]
+    for i in range(1, matrices.shape[-3]):
+        side = out.shape[-1] * matrices.shape[-1]
+        out = einsum("...ab,...cd->...acbd", out, matrices[..., i, :, :]).reshape(*out.shape[:-2], side, side)
+    return out
+
+
+# --- constant tables -------------------------------------------------------------------------------------------------
+
+
+def basis_bits(q: int) -> np.ndarray:
+    """Bits (2^q, q) of every basis state, wire 0 first."""
+    return (np.arange(2**q)[:, None] >> np.arange(q)[::-1]) & 1
+
+
+@lru_cache
+def ring_signs(q: int) -> np.ndarray:
+    """Diagonal (2^q,) of the CZ ring."""
+    bits = basis_bits(q)
+    return np.prod([1 - 2 * bits[:, g.wires[0]] * bits[:, g.wires[1]] for g in cz_ring(q)], axis=0)
+
+
+@lru_cache
+def _ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
+    """The CZ ring on coefficients of Pauli strings: new[i] = sign[i] * old[source[i]].
+
+    Strings i^(x.z) X^x Z^z are numbered by the base-4 digits 2 x + z of their wires.
+
+    Returns:
+        Source and sign, (4^q,) each.
+    """
+    place = 4 ** np.arange(q)[::-1]
+    digits = np.arange(4**q)[:, None] // place % 4
+    x, z = digits >> 1, digits & 1
+    moved, sign = z.copy(), np.ones(4**q, int)
+    for g in cz_ring(q):  # CZ maps X_i to X_i Z_j; both X's at once also give a minus sign
+        i, j = g.wires
+        moved[:, i] ^= x[:, j]
+        moved[:, j] ^= x[:, i]
+        sign *= 1 - 2 * x[:, i] * x[:, j]
+    sign *= 1 - ((x * z).sum(1) - (x * moved).sum(1)) % 4  # i^0 = 1, i^2 = -1
+    return (2 * x + moved) @ place, sign
+
+
+@lru_cache
+def _paulis_to_matrix(q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Tables for M[j ^ x, j] = sum_z i^(x.z) (-1)^(z.j) T[x, z].
+
+    Returns:
+        The number of string (x, z); the power of i; the signs (-1)^(z.j); and j ^ x as a row index.
+    """
+    bits, states = basis_bits(q), np.arange(2**q)
+    number = (2 * bits[:, None] + bits[None]) @ 4 ** np.arange(q)[::-1]
+    return number, (bits @ bits.T) % 4, 1 - 2 * (bits @ bits.T % 2), states[:, None] ^ states
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def product(u: Array, s: Array) -> Array:
+    """Complex product of u (2, m, k) and s (2, k, N) as one real product of twice the size."""
+    real = jnp.concatenate([jnp.concatenate([u[0], -u[1]], 1), jnp.concatenate([u[1], u[0]], 1)])
+    return jnp.matmul(real, s.reshape(-1, s.shape[-1]), precision=lax.Precision.HIGHEST).reshape(2, -1, s.shape[-1])
+
+
+def apply_layers(angles: Array, states: Array) -> Array:
+    """Runs states (2, 2^q, N) through the layers with angles (d, 2, q).
+
+    A layer is (A kron B) and signs, A on the first and B on the last half of the wires. With the state kept as
+    (re/im, A index, N, B index), A is a product from the left and B one from the right, and nothing is transposed.
+
+    Returns:
+        (2, 2^q, N).
+    """
+    q = angles.shape[-1]
+    m, n = 2 ** (q // 2), states.shape[-1]
+    v = _matrix(_layer_rotations(angles))
+    a, b = _kron(v[:, : q // 2]), _kron(v[:, q // 2 :]).swapaxes(1, 2)
+    left = jnp.concatenate([jnp.concatenate([a.real, -a.imag], 2), jnp.concatenate([a.imag, a.real], 2)], 1)
+    right_re, right_im = jnp.concatenate([b.real, b.imag], 2), jnp.concatenate([-b.imag, b.real], 2)
+    signs = jnp.asarray(ring_signs(q).reshape(m, 1, m), angles.dtype)
+
+    def layer(s, matrices):
+        left, right_re, right_im = matrices
+        s = einsum("ab,bn->an", left, s.reshape(2 * m, n * m)).reshape(2, m * n, m)
+        s = einsum("nb,bc->nc", s[0], right_re) + einsum("nb,bc->nc", s[1], right_im)
+        s = s.reshape(m, n, 2, m).transpose(2, 0, 1, 3) * signs
+        return s, None
+
+    s = states.reshape(2, m, m, n).swapaxes(2, 3)
+    return lax.scan(layer, s, (left, right_re, right_im))[0].swapaxes(2, 3).reshape(2, -1, n)
+
+
+def _pull_back(angles: Array, rates: Array) -> Array:
+    """Coefficients (4^q,) of T in dU = -i/2 U T, for rates d(angles) of shape (d, 2, q).
+
+    Layer by layer from the last to the first, T <- L^dagger T L + sum_w (rate of RX_w) X_w + ... : the generator of
+    each gate is added where it acts and carried back through the gates before it.
+
+    Returns:
+        (4^q,), strings numbered as in `_ring_on_paulis`.
+    """
+    q = angles.shape[-1]
+    rotations = _layer_rotations(angles)
+    pairs = _kron(_adjoint(rotations).reshape(-1, q // 2, 2, 4, 4))
+    source, sign = _ring_on_paulis(q)
+    generator = {axis: {"X": 2, "Y": 3}[axis] * 4 ** np.arange(q)[::-1] for axis in LAYER_AXES}
+    first, second = (generator[axis] for axis in LAYER_AXES)
+    sign = jnp.asarray(sign, angles.dtype)
+
+    def layer(t, x):
+        pairs, rate = x
+        t = (t[source] * sign).at[second].add(rate[1])
+        for i in range(q // 2):  # each product moves its pair of wires from the front to the back
+            t = einsum("ab,bn->na", pairs[i], t.reshape(16, -1))
+        return t.reshape(-1).at[first].add(rate[0]), None
+
+    return lax.scan(layer, jnp.zeros(4**q, angles.dtype), (pairs, rates), reverse=True)[0]
+
+
+def _generator(t: Array, q: int) -> Array:
+    """The matrix -i/2 T, (2, 2^q, 2^q), of a sum of Pauli strings with coefficients t (4^q,)."""
+    number, power, hadamard, row = _paulis_to_matrix(q)
+    t = 0.5 * t[number]
+    terms = jnp.stack([t * np.array([0, 1, 0, -1])[power], -t * np.array([1, 0, -1, 0])[power]])
+    by_flip = einsum("cxz,zj->cxj", terms.astype(t.dtype), jnp.asarray(hadamard, t.dtype))
+    return by_flip[:, row, np.arange(2**q)]
+
+
+@jax.custom_jvp
+def block_unitary(angles: Array) -> Array:
+    """Unitary of a block of layers, each with its CZ ring.
+
+    Args:
+        angles: (d, 2, q) in rad, axes (layer, RX/RY, wire).
+
+    Returns:
+        (2, 2^q, 2^q), real and imaginary part.
+    """
+    q = angles.shape[-1]
+    identity = jnp.stack([jnp.eye(2**q, dtype=angles.dtype), jnp.zeros((2**q, 2**q), angles.dtype)])
+    return apply_layers(angles, identity)
+
+
+@block_unitary.defjvp
+def _block_unitary_jvp(primals, tangents):
+    (angles,), (rates,) = primals, tangents
+    u = block_unitary(angles)
+    return u, product(u, _generator(_pull_back(angles, rates), angles.shape[-1]))
