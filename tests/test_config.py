@@ -53,13 +53,11 @@ def test_a_square_number_of_patches_is_allowed_exactly_if_they_start_at_whole_pi
         ({"n_qubits": 7}, "n_qubits=7 is odd; the encoding needs an even number from 2 to 10."),
         (
             {"n_classes": 3},
-            "n_classes=3 does not fit n_qubits=8: "
-            "choose an even number from 2 to 16 (half X and half Z observables).",
+            "n_classes=3 does not fit n_qubits=8: choose an even number from 2 to 16 (half X and half Z observables).",
         ),
         (
             {"n_classes": 14, "n_qubits": 6, "image_side": 8},
-            "n_classes=14 does not fit n_qubits=6: "
-            "choose an even number from 2 to 12 (half X and half Z observables).",
+            "n_classes=14 does not fit n_qubits=6: choose an even number from 2 to 12 (half X and half Z observables).",
         ),
         ({"image_side": 6}, "image_side=6 is smaller than a patch: choose at least n_qubits=8."),
         (
@@ -208,9 +206,7 @@ def test_the_central_pixel_lies_in_every_patch_of_the_papers_images(n_patches):
     assert ModelConfig(n_patches=n_patches).max_coverage == n_patches
 
 
-@pytest.mark.parametrize(
-    ("stride", "offsets"), [(0, (3, 3, 3)), (1, (2, 3, 4)), (2, (1, 3, 5)), (3, (0, 3, 6))]
-)
+@pytest.mark.parametrize(("stride", "offsets"), [(0, (3, 3, 3)), (1, (2, 3, 4)), (2, (1, 3, 5)), (3, (0, 3, 6))])
 def test_a_stride_centres_the_patches(stride, offsets):
     assert ModelConfig(n_patches=9, stride=stride).offsets == offsets
 

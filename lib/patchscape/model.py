@@ -60,11 +60,23 @@ def cut_patches(cfg: ModelConfig, angles: Array) -> Array:
     Raises:
         ValueError: if the images have another size.
     """
+    _check_images(cfg, angles)
+    return angles.reshape(len(angles), -1)[:, patch_pixels(cfg)].swapaxes(0, 1)
+
+
+def _check_images(cfg: ModelConfig, angles: Array) -> None:
     if angles.ndim != 3 or angles.shape[1:] != (cfg.image_side, cfg.image_side):
         raise ValueError(
             f"angles has shape {tuple(angles.shape)}; the model needs (N, {cfg.image_side}, {cfg.image_side})."
         )
-    return angles.reshape(len(angles), -1)[:, patch_pixels(cfg)].swapaxes(0, 1)
+
+
+def _check_params(cfg: ModelConfig, params: Params) -> None:
+    needed = {"phi": (cfg.n_patches, cfg.n_params_per_qnn)}
+    needed |= {"bias": (cfg.image_side, cfg.image_side)} if cfg.shared_bias else {}
+    for name, shape in needed.items():
+        if params[name].shape != shape:
+            raise ValueError(f"{name} has shape {tuple(params[name].shape)}; the model needs {shape}.")
 
 
 def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:
@@ -76,7 +88,11 @@ def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:
 
     Returns:
         {"circuits": Prepared with a leading axis n} and, with a shared bias, {"bias"}.
+
+    Raises:
+        ValueError: if the parameters belong to a model of another size.
     """
+    _check_params(cfg, params)
     shared = {"circuits": jax.vmap(lambda phi: simulator.prepare(cfg, phi))(params["phi"])}
     return shared | {key: params[key] for key in ("bias",) if cfg.shared_bias}
 
@@ -92,6 +108,7 @@ def patch_expectations(cfg: ModelConfig, shared: dict[str, Array], angles: Array
     Returns:
         (n, N, C).
     """
+    _check_images(cfg, angles)  # before the bias is added: it would broadcast
     patches = cut_patches(cfg, angles + shared["bias"] if cfg.shared_bias else angles)
     return jax.vmap(lambda circuit, x: simulator.expectations(cfg, circuit, x))(shared["circuits"], patches)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from patchscape.blocks import (
@@ -118,13 +119,21 @@ def _encoding_rotations(encoding: Array, pixels: Array) -> Array:
     Returns:
         (4, q, N).
     """
-    total = None
-    for j in range(encoding.shape[1]):
-        first, middle, last = ENCODING_AXES[j % 2]
-        factor = multiply(rotation(middle, pixels[:, j]), rotation(first, encoding[:, j, :1]))
-        factor = multiply(rotation(last, encoding[:, j, 1:]), factor)
-        total = factor if total is None else multiply(factor, total)
-    return jnp.stack(total)
+    n_pixels, n = pixels.shape[1:]
+    is_x = np.array([[axis == "X" for axis in ENCODING_AXES[j % 2]] for j in range(n_pixels)], pixels.dtype)
+
+    def turn(flag, angle):  # RX where the flag is 1, RY where it is 0
+        s = jnp.sin(angle / 2)
+        return jnp.cos(angle / 2), flag * s, (1 - flag) * s, jnp.zeros_like(s)
+
+    def pixel(total, step):  # a scan, because a chain of products compiles slowly in higher derivatives
+        flag, around, x = step
+        factor = multiply(turn(flag[1], x), turn(flag[0], around[:, :1]))
+        factor = multiply(turn(flag[2], around[:, 1:]), factor)
+        return jnp.stack(multiply(factor, tuple(total))), None
+
+    one = jnp.zeros((4, pixels.shape[0], n), pixels.dtype).at[0].set(1)
+    return lax.scan(pixel, one, (is_x, encoding.swapaxes(0, 1), pixels.swapaxes(0, 1)))[0]
 
 
 def prepare(cfg: ModelConfig, phi: Array) -> Prepared:

@@ -3,6 +3,48 @@
 Figures are grouped by chapter in submodules and reached as `figures.<name>`.
 """
 
+from patchscape.figures.architecture import (
+    block_structure,
+    circuit_rows,
+    coverage,
+    forward_pass,
+    overview,
+    patches_on_image,
+)
+from patchscape.figures.hessian import (
+    lambda_against_patches_and_depth,
+    lambda_rescaled,
+    not_converged,
+    replay,
+)
 from patchscape.figures.style import colour, save, use_style
+from patchscape.figures.training import (
+    explained,
+    path_against_plane,
+    published_curves,
+    quick_curves,
+    random_surface,
+    surfaces,
+)
 
-__all__ = ["colour", "save", "use_style"]
+__all__ = [
+    "block_structure",
+    "circuit_rows",
+    "colour",
+    "coverage",
+    "explained",
+    "forward_pass",
+    "lambda_against_patches_and_depth",
+    "lambda_rescaled",
+    "not_converged",
+    "overview",
+    "patches_on_image",
+    "path_against_plane",
+    "published_curves",
+    "quick_curves",
+    "random_surface",
+    "replay",
+    "save",
+    "surfaces",
+    "use_style",
+]

@@ -1,6 +1,7 @@
 """Figures of chapter 1: patches, coverage, the circuit, one forward pass; and the picture of the README."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -75,8 +76,8 @@ def coverage(configs: list[ModelConfig]) -> Figure:
         side = cfg.image_side
         ax.imshow(counts, cmap="Blues", vmin=0, vmax=1.5 * counts.max(), extent=(0, side, side, 0))
         edges = [0, *(np.flatnonzero(np.diff(along)) + 1), side]
-        for top, bottom in zip(edges, edges[1:], strict=False):
-            for left, right in zip(edges, edges[1:], strict=False):
+        for top, bottom in pairwise(edges):
+            for left, right in pairwise(edges):
                 text = {"ha": "center", "va": "center", "size": 8, "color": "black"}
                 ax.text((left + right) / 2, (top + bottom) / 2, counts[top, left], **text)
         ax.set(xticks=(), yticks=(), title=f"n = {cfg.n_patches}")
@@ -222,7 +223,8 @@ def forward_pass(
         The figure.
     """
     n, classes = expectations.shape
-    fig, ((a, b), (c, d)) = plt.subplots(2, 2, figsize=(7.4, 6.4))
+    fig, ((a, b), (c, d)) = plt.subplots(2, 2, figsize=(7.4, 6.8))
+    fig.get_layout_engine().set(hspace=0.05, wspace=0.06)
     shown = a.imshow(image, cmap="Greys", vmin=0, vmax=2 * np.pi / cfg.n_qubits)
     for i, (row, column) in enumerate((r, s) for r in cfg.offsets for s in cfg.offsets):
         line = {"ec": colour(n), "lw": 2.2 if i == 0 else 1.0, "fill": False}
@@ -277,7 +279,7 @@ def overview(image: np.ndarray, published: pd.DataFrame) -> Figure:
         right.plot(line.n_patches, line.lambda_max, color="#999999", lw=1, zorder=1)
         for n, value in zip(line.n_patches, line.lambda_max, strict=True):
             right.plot(n, value, "D", ms=7, color=colour(n), mec="white", zorder=2)
-        lowest = max(1.17 * lowest, line.lambda_max.iloc[-1])  # keeps the names of the lines apart
+        lowest = max(1.22 * lowest, line.lambda_max.iloc[-1])  # keeps the names of the lines apart
         right.text(16.9, lowest, f"d = {depth}", va="center", size=9)
     n, height = np.array([4, 16]), published.lambda_max.max() * 1.25
     right.plot(n, height * 4 / n, "--", color=INK, lw=1.2)

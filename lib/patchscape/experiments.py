@@ -1,0 +1,180 @@
+"""Experiments that several chapters share: train many seeds, then measure the curvature at their minima."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax.flatten_util import ravel_pytree
+
+from patchscape import config, curvature, data, model, results, training
+from patchscape.config import ModelConfig, RunConfig
+
+CHUNK = 500  # ours: images per chunk of a Hessian product
+TOLERANCE = 1e-3  # author's code: PyHessian's tolerance; here on the residual
+TOLERANCE_LOW = 3e-3  # ours: residual of the smallest eigenvalue, relative to the largest
+
+
+def loss_and_products(cfg: ModelConfig, angles: np.ndarray, labels: np.ndarray) -> tuple[Callable, Callable]:
+    """Compiles the loss gradient and the Hessian product over a whole data set, once for all parameters.
+
+    Args:
+        cfg: the model.
+        angles: (N, side, side) in rad.
+        labels: (N,).
+
+    Returns:
+        Two functions of flat vectors (P,) in the order of `ravel_pytree`: gradient(params) and product(params, v).
+    """
+    _, unravel = ravel_pytree(model.init(cfg, 0))
+    chunks = jax.tree.map(jnp.asarray, data.chunks(angles, labels, min(CHUNK, len(labels))))
+    product = curvature.finite_sum_hvp(
+        lambda p: model.prepare(cfg, p), lambda shared, chunk: model.chunk_loss(cfg, shared, chunk), chunks
+    )
+
+    def total(p: dict[str, jax.Array]) -> jax.Array:
+        shared = model.prepare(cfg, p)
+        return jnp.sum(jax.lax.map(lambda chunk: model.chunk_loss(cfg, shared, chunk), chunks))
+
+    gradient = jax.jit(lambda p: ravel_pytree(jax.grad(total)(unravel(p)))[0])
+    return gradient, jax.jit(lambda p, v: ravel_pytree(product(unravel(p), unravel(v)))[0])
+
+
+def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Largest and smallest Hessian eigenvalue and gradient norm at minima, over all training images.
+
+    The Hessian is that of the cross-entropy without weight decay, with respect to phi and bias.
+
+    Args:
+        cfg: the model.
+        images: the data set.
+        minima: parameters with a leading axis of runs, as `training.Trained.minimum`.
+
+    Returns:
+        One row per run: lambda_max, lambda_min and the residuals ||H v - lambda v|| (nats per rad^2), the flags
+        `converged` and `converged_min`, n_matvecs, gradient_norm (nats per rad).
+    """
+    gradient, product = loss_and_products(cfg, images.train_angles, images.train_labels)
+    rows = []
+    for number in range(len(minima["phi"])):
+        point, _ = ravel_pytree({name: jnp.asarray(value[number]) for name, value in minima.items()})
+        matvec = lambda v, p=point: np.asarray(product(p, jnp.asarray(v, jnp.float32)), np.float64)  # noqa: E731
+        top = curvature.eigenpairs(matvec, point.size, 1, seed=0, tol=TOLERANCE)
+        # Shifted by lambda_max, so that the residual of the lower end is judged on the scale of the whole spectrum.
+        shift = float(top.values[0]) if len(top.values) else 0.0
+        shifted = lambda v, m=matvec, s=shift: m(v) - s * v  # noqa: E731
+        low = curvature.eigenpairs(shifted, point.size, 1, seed=0, tol=TOLERANCE_LOW, which="SA")
+        low = low._replace(values=low.values + shift)
+        rows.append(
+            {
+                **_named(top, "max", "residual", "converged"),
+                **_named(low, "min", "residual_min", "converged_min"),
+                "n_matvecs": top.n_matvecs + low.n_matvecs,
+                "gradient_norm": float(jnp.linalg.norm(gradient(point))),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _named(found: curvature.Eigenpairs, end: str, residual: str, converged: str) -> dict[str, Any]:
+    """One eigenpair as columns; an eigenvalue that was not found at all is NaN."""
+    value, rest = (found.values[0], found.residuals[0]) if len(found.values) else (np.nan, np.nan)
+    return {f"lambda_{end}": float(value), residual: float(rest), converged: found.converged}
+
+
+def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:
+    """One row per seed: where the minimum lies and how good it is.
+
+    Args:
+        run: the configuration.
+        trained: from `training.train`.
+
+    Returns:
+        Columns n_patches, depth, learning_rate, n_params, angles (per circuit), seed, epoch, train_loss and test_loss (nats),
+        train_accuracy, test_accuracy.
+    """
+    at = np.arange(len(trained.seeds)), trained.minimum_epoch
+    columns = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+    return pd.DataFrame(
+        {
+            "n_patches": run.model.n_patches,
+            "depth": run.model.depth,
+            "learning_rate": run.train.learning_rate,
+            "n_params": run.model.n_params,
+            "angles": run.model.n_params_per_qnn,
+            "seed": trained.seeds,
+            "epoch": trained.minimum_epoch,
+            **{name: getattr(trained, name)[at] for name in columns},
+        }
+    )
+
+
+def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFrame:
+    """Trains every configuration with every seed and measures the curvature at each minimum.
+
+    Args:
+        runs: configurations; all of one data set.
+        seeds: one training run each.
+
+    Returns:
+        The columns of `minima_table` and of `curvature_at_minima`, and `scaled` = lambda_max n / (1 - exp(-loss)),
+        one row per configuration and seed.
+    """
+    tables = []
+    for run in runs:
+        images = data.load_run(run)
+        trained = training.train(run, images, seeds=seeds)
+        curved = curvature_at_minima(run.model, images, trained.minimum)
+        tables.append(pd.concat([minima_table(run, trained), curved], axis=1))
+    return with_scaled(pd.concat(tables, ignore_index=True))
+
+
+def with_scaled(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds lambda_max n / (1 - exp(-train_loss)), which the bound T2 predicts to depend on neither n nor the loss."""
+    return table.assign(scaled=table.lambda_max * table.n_patches / -np.expm1(-table.train_loss))
+
+
+def published_eigenvalues() -> pd.DataFrame:
+    """Reads the twelve published eigenvalues, one run with seed 1001 each.
+
+    Returns:
+        Columns n_patches, depth, lambda_max (nats per rad^2), epoch, train_loss (nats), angles, learning_rate, scaled.
+    """
+    table = pd.read_csv(data.folder() / "published" / "eigenvalues.csv").rename(
+        columns={"train_loss_full": "train_loss"}
+    )
+    runs = [config.paper(n, d) for n, d in zip(table.n_patches, table.depth, strict=True)]
+    table["angles"] = [run.model.n_params_per_qnn for run in runs]
+    table["learning_rate"] = [run.train.learning_rate for run in runs]
+    return with_scaled(table)[
+        ["n_patches", "depth", "learning_rate", "angles", "lambda_max", "epoch", "train_loss", "scaled"]
+    ]
+
+
+def stored_replays() -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], pd.DataFrame]:
+    """Reads the stored replays of the published first epoch and pairs them with the published losses.
+
+    Returns:
+        Losses by title, "n = 4, d = 50" -> (published, replayed), nats; and a table with one row per replay and the
+        columns n_patches, depth, largest_difference (relative), code, device, created. Both may be empty.
+    """
+    log = pd.read_csv(data.folder() / "published" / "training_log_epoch0.csv")
+    pairs, rows = {}, []
+    for path in sorted((data.folder() / "results" / "replay").glob("*.safetensors")):
+        record = results.read(path)
+        run = RunConfig(**record.meta["run"])
+        n, d = run.model.n_patches, run.model.depth
+        published = log[(log.n_patches == n) & (log.depth == d)].train_loss.to_numpy()
+        # Only the author's own seed, data and learning rate are a replay.
+        same = run.model_copy(update={"train": config.paper(n, d).train}) == config.paper(n, d)
+        if not same or not len(published) or run.train.learning_rate != config.PAPER_LEARNING_RATES[d]:
+            continue
+        replayed = record.arrays["batch_loss"][0][: len(published)].astype(float)
+        made = record.meta["provenance"]
+        pairs[f"n = {n}, d = {d}"] = (published, replayed)
+        row = {"n_patches": n, "depth": d, "largest_difference": np.max(np.abs(replayed / published - 1))}
+        rows.append(row | {"code": made["code"], "device": made["device"]["kind"], "created": made["created"]})
+    columns = ["n_patches", "depth", "largest_difference", "code", "device", "created"]
+    return pairs, pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,112 @@
+"""Block unitaries and their derivative rule against products of dense gates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+from patchscape import blocks
+from patchscape.circuit import gates
+from patchscape.config import ModelConfig
+
+pytestmark = pytest.mark.usefixtures("x64")
+each_size = pytest.mark.parametrize(("q", "depth"), [(2, 1), (2, 3), (4, 2), (6, 2)])
+
+
+def draw(depth, q, seed=0):
+    return np.random.default_rng(seed).uniform(-np.pi, np.pi, (depth, 2, q))
+
+
+def first_block(q, depth):
+    """The gates of block 1: its rotations have the first indices, its rings follow its layers."""
+    cfg = ModelConfig(n_patches=1, depth=depth, n_qubits=q, image_side=q, n_classes=2)
+    return gates(cfg)[: 3 * q * depth]
+
+
+def complex_(u):
+    return np.asarray(u[0]) + 1j * np.asarray(u[1])
+
+
+@each_size
+def test_a_block_equals_the_product_of_its_gates(quick, q, depth):
+    angles = draw(depth, q)
+    u = complex_(quick(blocks.block_unitary)(jnp.asarray(angles)))
+    np.testing.assert_allclose(u, oracle.unitary(q, first_block(q, depth), angles.ravel()), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("q", "depth"), [(2, 1), (4, 5), (8, 3)])
+def test_a_block_is_unitary(quick, q, depth):
+    u = complex_(quick(blocks.block_unitary)(jnp.asarray(draw(depth, q))))
+    np.testing.assert_allclose(u.conj().T @ u, np.eye(2**q), rtol=0, atol=1e-12)
+
+
+def test_a_deep_block_stays_unitary_in_single_precision(quick):
+    u = complex_(quick(blocks.block_unitary)(jnp.asarray(draw(200, 6), jnp.float32)))
+    np.testing.assert_allclose(u.conj().T @ u, np.eye(64), rtol=0, atol=2e-5)
+
+
+def test_a_block_of_zero_angles_is_its_rings(quick):
+    u = complex_(quick(blocks.block_unitary)(jnp.zeros((1, 2, 4))))
+    bits = (np.arange(16)[:, None] >> np.arange(4)[::-1]) & 1
+    ring = (-1.0) ** (bits * np.roll(bits, -1, axis=1)).sum(1)
+    np.testing.assert_allclose(u, np.diag(ring), rtol=0, atol=1e-15)
+    two = complex_(quick(blocks.block_unitary)(jnp.zeros((2, 2, 4))))
+    np.testing.assert_allclose(two, np.eye(16), rtol=0, atol=1e-15)
+
+
+def test_the_two_gates_of_a_ring_on_two_wires_cancel():
+    assert blocks.ring_signs(2).tolist() == [1, 1, 1, 1]
+
+
+@each_size
+def test_the_derivative_of_a_block_is_that_of_its_gates(quick, q, depth):
+    angles, rates = draw(depth, q), draw(depth, q, seed=1)
+    _, du = quick(lambda a, r: jax.jvp(blocks.block_unitary, (a,), (r,)))(angles, rates)
+    sequence, h = first_block(q, depth), 1e-5
+    ahead, behind = (oracle.unitary(q, sequence, (angles + s * rates).ravel()) for s in (h, -h))
+    np.testing.assert_allclose(complex_(du), (ahead - behind) / (2 * h), rtol=0, atol=1e-8)
+
+
+def test_the_derivative_of_every_single_angle_is_exact(quick):
+    # A rotation's derivative is the same gate turned by pi, divided by two.
+    q, depth = 4, 2
+    angles = draw(depth, q)
+    jacobian = np.asarray(quick(jax.jacfwd(blocks.block_unitary))(jnp.asarray(angles))).reshape(2, 16, 16, -1)
+    for k in range(angles.size):
+        shifted = angles.ravel().copy()
+        shifted[k] += np.pi
+        expected = oracle.unitary(q, first_block(q, depth), shifted) / 2
+        np.testing.assert_allclose(complex_(jacobian[..., k]), expected, rtol=0, atol=1e-12)
+
+
+def test_reverse_mode_is_the_transpose_of_forward_mode(quick):
+    angles = jnp.asarray(draw(2, 4))
+    weight = jnp.asarray(np.random.default_rng(2).normal(size=(2, 16, 16)))
+    f = lambda a: jnp.vdot(weight, blocks.block_unitary(a))  # noqa: E731
+    np.testing.assert_allclose(quick(jax.grad(f))(angles), quick(jax.jacfwd(f))(angles), rtol=0, atol=1e-12)
+
+
+def test_layers_act_on_states_as_the_block_does(quick):
+    random, angles = np.random.default_rng(3), draw(3, 4)
+    states = random.normal(size=(2, 16, 5))
+    out = quick(blocks.apply_layers)(jnp.asarray(angles), jnp.asarray(states))
+    expected = oracle.unitary(4, first_block(4, 3), angles.ravel()) @ complex_(states)
+    np.testing.assert_allclose(complex_(out), expected, rtol=0, atol=1e-12)
+
+
+def test_products_are_complex_products():
+    random = np.random.default_rng(4)
+    u, s = random.normal(size=(2, 4, 6)), random.normal(size=(2, 6, 3))
+    out = blocks.product(jnp.asarray(u), jnp.asarray(s))
+    np.testing.assert_allclose(complex_(out), complex_(u) @ complex_(s), rtol=0, atol=1e-13)
+
+
+def test_the_product_of_rotations_applies_the_right_one_first():
+    a, b = 0.7, -1.9
+    quaternion = blocks.multiply(blocks.rotation("X", jnp.asarray(a)), blocks.rotation("Y", jnp.asarray(b)))
+    w, *xyz = map(float, quaternion)
+    matrix = w * np.eye(2) - 1j * sum(c * oracle.PAULI[axis] for c, axis in zip(xyz, "XYZ", strict=True))
+    rx = np.cos(a / 2) * np.eye(2) - 1j * np.sin(a / 2) * oracle.PAULI["X"]
+    ry = np.cos(b / 2) * np.eye(2) - 1j * np.sin(b / 2) * oracle.PAULI["Y"]
+    np.testing.assert_allclose(matrix, rx @ ry, rtol=0, atol=1e-14)

@@ -1,0 +1,71 @@
+"""Theorems T1 to T3 on many random models, with the pieces checked against independent algebra."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from patchscape import bounds, curvature, model
+from patchscape.config import ModelConfig
+
+
+def _problem(seed: int, **changes):
+    rng = np.random.default_rng(seed)
+    cfg = ModelConfig(
+        **{"n_patches": 4, "depth": 1, "n_qubits": 2, "image_side": 4, "n_classes": 4, "scale": 5.0} | changes
+    )
+    params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), model.init(cfg, seed))
+    if cfg.shared_bias:
+        params["bias"] = jnp.asarray(rng.normal(0, 0.3, (4, 4)))
+    return cfg, params, jnp.asarray(rng.uniform(0, 3, (6, 4, 4))), jnp.asarray(rng.integers(0, 4, 6))
+
+
+CASES = [
+    pytest.param({}, id="mean"),
+    pytest.param({"n_patches": 9}, id="nine overlapping patches"),
+    pytest.param({"aggregation": "sum"}, id="sum"),
+    pytest.param({"shared_bias": False}, id="no bias"),
+]
+
+
+@pytest.mark.parametrize("changes", CASES)
+def test_no_bound_is_broken_and_the_blocks_add_up_to_the_hessian(changes):
+    with jax.enable_x64(True):
+        for seed in range(3):
+            cfg, params, angles, labels = _problem(seed, **changes)
+            t = bounds.evaluate(cfg, params, angles, labels)
+            phi_loss = lambda phi: model.loss(cfg, params | {"phi": phi}, angles, labels)  # noqa: B023, E731
+            np.testing.assert_allclose(t.hessian, curvature.dense_hessian(phi_loss, params["phi"]), atol=1e-10)
+            slack = 1 + 1e-12
+            assert t.hessian_blocks.max() <= t.lambda_max * slack
+            assert t.lambda_max <= t.t1 * slack <= t.t1_uniform * slack**2 <= t.t2 * slack**3 <= t.t2_a_priori * slack**4
+            assert 1 / cfg.n_patches <= t.coherence * slack <= slack**2
+            if cfg.shared_bias:
+                assert t.gauss_newton_bias <= t.t3_bias * slack
+            else:
+                assert t.t3_bias is None
+
+
+def test_a_wrong_constant_would_be_caught():
+    """T1 with 1/n^2 instead of 1/n, as if patches were independent, is broken by agreeing patches."""
+    with jax.enable_x64(True):
+        cfg, params, angles, labels = _problem(0, n_patches=4, shared_bias=False)
+        same = {"phi": jnp.broadcast_to(params["phi"][:1], params["phi"].shape)}
+        flat = jnp.broadcast_to(angles[:, :1, :1], angles.shape)  # every patch sees the same
+        t = bounds.evaluate(cfg, same, flat, labels)
+        assert t.coherence == pytest.approx(1)
+        assert t.lambda_max <= t.t1
+        assert t.gauss_newton > t.gauss_newton_blocks.sum() / cfg.n_patches * 1.01
+
+
+def test_replicated_patches_scale_exactly_like_one_over_n():
+    """n equal circuits on equal patches: G is 1/n of the single circuit's, its lambda_max too."""
+    with jax.enable_x64(True):
+        cfg, params, angles, labels = _problem(1, n_patches=4, shared_bias=False)
+        one = ModelConfig(**{**cfg.model_dump(), "n_patches": 1})
+        flat = jnp.broadcast_to(angles[:, :1, :1], angles.shape)
+        phi = params["phi"][:1]
+        single = bounds.evaluate(one, {"phi": phi}, flat, labels)
+        four = bounds.evaluate(cfg, {"phi": jnp.repeat(phi, 4, 0)}, flat, labels)
+        assert four.gauss_newton == pytest.approx(single.gauss_newton / 4)
+        np.testing.assert_allclose(four.residual_blocks, single.residual_blocks[0] / 4, atol=1e-12)
