@@ -1,5 +1,7 @@
 """Configurations: what is allowed, what an error says, and a hash that never moves."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,10 +75,9 @@ def test_a_square_number_of_patches_is_allowed_exactly_if_they_start_at_whole_pi
     ],
 )
 def test_an_impossible_model_is_refused_in_one_sentence_that_says_what_is_allowed(fields, sentence):
-    with pytest.raises(ValidationError) as error:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole sentence is compared)
         ModelConfig(**fields)
-    (only,) = error.value.errors()
-    assert only["msg"] == f"Value error, {sentence}"
+    assert str(error.value) == sentence
 
 
 @pytest.mark.parametrize(
@@ -101,14 +102,15 @@ def test_an_impossible_model_is_refused_in_one_sentence_that_says_what_is_allowe
     ],
 )
 def test_a_field_out_of_range_is_refused_by_name(kind, fields):
-    with pytest.raises(ValidationError) as error:
+    ((name, value),) = fields.items()
+    with pytest.raises(ValueError, match="^" + re.escape(f"{name}={value!r}: input should be ")) as error:
         kind(**fields)
-    assert [e["loc"] for e in error.value.errors()] == [(name,) for name in fields]
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", [ModelConfig, TrainConfig, RunConfig])
 def test_an_unknown_field_is_refused(kind):
-    with pytest.raises(ValidationError, match="layers\n  Extra inputs are not permitted"):
+    with pytest.raises(ValueError, match="'layers' is not a field of this configuration"):
         kind(layers=3)
 
 

@@ -7,18 +7,35 @@ Every constant is labelled with where it comes from: `paper` (arXiv:2504.19239),
 import hashlib
 import json
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Aggregation = Literal["mean", "sum"]
 Dataset = Literal["mnist", "fashion_mnist", "digits"]
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    """One sentence for one of pydantic's findings: what was given, and what is allowed."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    name, given = ".".join(map(str, problem["loc"])), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"'{name}' is not a field of this configuration."
+    return f"{name}={given!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
 
 
 class _Frozen(BaseModel):
     """A configuration that cannot be changed and refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:  # pydantic's report spans several lines and ends in a link
+            raise ValueError(" ".join(map(_sentence, error.errors()))) from None
 
     def canonical_json(self) -> str:
         """Returns the configuration as JSON with sorted keys and no white space."""

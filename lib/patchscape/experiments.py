@@ -92,8 +92,8 @@ def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:
         trained: from `training.train`.
 
     Returns:
-        Columns n_patches, depth, learning_rate, n_params, angles (per circuit), seed, epoch, train_loss and test_loss (nats),
-        train_accuracy, test_accuracy.
+        Columns n_patches, depth, learning_rate, n_params, angles (of one circuit), seed, epoch, train_loss and
+        test_loss (nats), train_accuracy, test_accuracy.
     """
     at = np.arange(len(trained.seeds)), trained.minimum_epoch
     columns = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")

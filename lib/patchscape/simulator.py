@@ -28,7 +28,6 @@ from patchscape.blocks import (
     multiply,
     product,
     ring_signs,
-    rotation,
 )
 from patchscape.circuit import ENCODING_AXES, split_angles
 from patchscape.config import ModelConfig
