@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PARAMS ?= params/quick.yaml
 PORT ?= 8000
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 
 # The first Python found that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -13,7 +13,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 # The stamp is named after the content it was made from: a checkout that only touches the files reinstalls nothing.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d ' ' -f 1)
 
-# Everything that Jupyter, IPython and matplotlib like to write into the home folder stays in here.
+# Everything that Jupyter, IPython and matplotlib like to write into the home folder stays in here, and so do compiled
+# programs, which make a second run much faster.
 STATE := $(CURDIR)/$(VENV)/var
 export IPYTHONDIR := $(STATE)/ipython
 export JUPYTER_CONFIG_DIR := $(STATE)/jupyter/config
@@ -21,6 +22,7 @@ export JUPYTER_DATA_DIR := $(STATE)/jupyter/data
 export JUPYTER_RUNTIME_DIR := $(STATE)/jupyter/runtime
 export JUPYTER_PREFER_ENV_PATH := 1
 export MPLCONFIGDIR := $(STATE)/matplotlib
+export JAX_COMPILATION_CACHE_DIR := $(STATE)/jax
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
