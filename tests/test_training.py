@@ -16,12 +16,13 @@ from patchscape.config import ModelConfig, RunConfig, TrainConfig
 PUBLISHED = Path(__file__).parents[1] / "data" / "published"
 SEEDS = [3, 4, 5]
 RUN = RunConfig(
-    model=ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=4),
+    model=ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=8),
+    # All wires are measured: the last angles of the others never change the loss, and Adam would amplify rounding.
     # The rate is large, so that the last epoch is not the best, and zero in epoch 2.
-    train=TrainConfig(learning_rate=0.3, epochs=4, batch_size=30, lr_half_period=2),
+    train=TrainConfig(learning_rate=0.3, epochs=5, batch_size=40, lr_half_period=2),
     dataset="digits",
-    n_train=96,
-    n_test=25,
+    n_train=121,
+    n_test=30,
     seed=3,
 )
 CURVES = ("batch_loss", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -155,11 +156,11 @@ def test_the_published_run_of_four_patches_and_depth_fifty_is_replayed():
 
 def test_training_learns_and_records_every_epoch(whole, images):
     assert whole.seeds.tolist() == SEEDS
-    assert whole.batch_loss.shape == (3, 4, 3)
-    assert all(getattr(whole, name).shape == (3, 4) for name in CURVES[1:])
-    assert whole.trajectory.shape == (3, 5, 4, RUN.model.n_params_per_qnn)
+    assert whole.batch_loss.shape == (3, 5, 3)
+    assert all(getattr(whole, name).shape == (3, 5) for name in CURVES[1:])
+    assert whole.trajectory.shape == (3, 6, 4, RUN.model.n_params_per_qnn)
     assert all(np.isfinite(getattr(whole, name)).all() for name in CURVES)
-    assert (whole.train_loss.min(1) < whole.batch_loss[:, 0, 0] / 3).all()
+    assert (whole.train_loss.min(1) < whole.batch_loss[:, 0, 0] / 2).all()
     assert whole.wall_s > 0
 
 
@@ -170,7 +171,7 @@ def test_a_run_starts_at_the_seeds_initial_parameters(whole, images):
 
 def test_the_minimum_is_the_epoch_with_the_least_training_loss(whole, images, quick):
     np.testing.assert_array_equal(whole.minimum_epoch, whole.train_loss.argmin(1))
-    assert (whole.minimum_epoch < 3).any()  # or this test would say nothing
+    assert (whole.minimum_epoch < 4).any()  # or this test would say nothing
     evaluate = quick(lambda p: model.loss(RUN.model, p, *map(jnp.asarray, images[:2])))
     for number, epoch in enumerate(whole.minimum_epoch):
         np.testing.assert_array_equal(whole.minimum["phi"][number], whole.trajectory[number, epoch + 1])
@@ -193,16 +194,16 @@ def test_curves_are_the_loss_and_accuracy_of_all_images(whole, images, quick):
 
 def test_nothing_moves_in_an_epoch_whose_learning_rate_is_zero(whole):
     moved = np.abs(np.diff(whole.trajectory, axis=1)).max((2, 3))
-    assert (moved[:, [0, 1, 3]] > 1e-3).all()
+    assert (moved[:, [0, 1, 3, 4]] > 1e-3).all()
     assert (moved[:, 2] == 0).all()
 
 
 def test_several_seeds_together_equal_one_by_one(whole, images):
     for number, seed in enumerate(SEEDS[:2]):
         alone = training.train(RUN, images, seeds=[seed])
-        np.testing.assert_allclose(alone.batch_loss[0, 0], whole.batch_loss[number, 0], rtol=1e-3)
-        np.testing.assert_allclose(alone.train_loss[0, 0], whole.train_loss[number, 0], rtol=1e-3)
-        np.testing.assert_allclose(alone.final["phi"][0], whole.final["phi"][number], rtol=0, atol=1e-2)
+        for name in CURVES:
+            np.testing.assert_allclose(getattr(alone, name)[0], getattr(whole, name)[number], rtol=1e-3)
+        np.testing.assert_allclose(alone.final["phi"][0], whole.final["phi"][number], rtol=0, atol=1e-3)
         assert alone.trajectory is None
     assert np.abs(whole.final["phi"][0] - whole.final["phi"][1]).max() > 0.1
 
@@ -238,13 +239,13 @@ def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, i
     epochs, one_epoch = [], training._epoch
     monkeypatch.setattr(training, "_epoch", lambda *arguments: epochs.append(1) or one_epoch(*arguments))
     resumed = training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
-    assert len(epochs) == 4 - done
+    assert len(epochs) == 5 - done
     assert_same(resumed, whole)
     assert resumed.wall_s > results.read(path).meta["wall_s"] / 2
 
     # a finished run is read, not repeated
     again = training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
-    assert len(epochs) == 4 - done
+    assert len(epochs) == 5 - done
     assert_same(again, whole)
     assert again.wall_s == resumed.wall_s
 
@@ -254,7 +255,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(images, tmp_path)
     training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
     before = path.read_bytes()
     other = RUN.model_copy(update={"train": RUN.train.model_copy(update={"learning_rate": 0.2})})
-    fewer = data.ImageData(images.train_angles[:90], images.train_labels[:90], *images[2:])
+    fewer = data.ImageData(images.train_angles[:119], images.train_labels[:119], *images[2:])
     for run, x, arguments in (
         (other, images, {"seeds": SEEDS, "keep_trajectory": True}),
         (RUN, images, {"seeds": SEEDS[:2], "keep_trajectory": True}),

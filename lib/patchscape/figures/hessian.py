@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from patchscape.figures.style import INK, PUBLISHED, colour
 
@@ -30,7 +30,7 @@ def _ticks(ax: Axes, values: np.ndarray) -> None:
     values = sorted(set(values))
     ax.set_xscale("log")
     ax.set_xticks(values, [str(v) for v in values])
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlim(values[0] / 1.35, values[-1] * 1.35)
 
 
@@ -83,7 +83,7 @@ def lambda_rescaled(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yscale="log", xlabel="trainable angles of one circuit $m$")
         values = sorted(set(table.angles))
         ax.set_xticks(values, [str(v) for v in values], fontsize=9)
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlim(values[0] / 1.3, values[-1] * 1.3)
         ax.set_title(title, size=11)
         ax.legend(fontsize=9)
@@ -106,10 +106,11 @@ def not_converged(table: pd.DataFrame) -> Figure:
         left.plot(group.train_loss, group.gradient_norm, **style)
         right.plot(group.train_loss, 100 * group.lambda_min / group.lambda_max, **style)
     right.axhline(0, color=INK, lw=0.8)
-    left.set(xscale="log", yscale="log", ylabel="gradient norm (nats / rad)")
-    right.set(xscale="log", ylabel=r"$\lambda_{\min} / \lambda_{\max}$ (%)")
+    left.set(yscale="log", ylabel="gradient norm (nats / rad)")
+    right.set(ylabel=r"$\lambda_{\min} / \lambda_{\max}$ (%)")
     for ax in (left, right):
         ax.set_xlabel("training loss (nats)")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     left.legend(fontsize=9)
     return fig
 

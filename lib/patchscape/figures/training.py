@@ -32,8 +32,8 @@ def published_curves(curves: pd.DataFrame) -> Figure:
             bottom.plot(run.epoch, run.valid_acc, **style)
         top.set(title=f"n = {n}", yscale="log")
         top.title.set_size(11)
-        top.legend(fontsize=7.5, ncols=2, handlelength=1.8)
         bottom.set(xlabel="epoch")
+        bottom.legend(fontsize=7.5, loc="lower left", handlelength=1.8)
     axes[0, 0].set_ylabel("test loss (nats)")
     axes[1, 0].set_ylabel("test accuracy")
     return fig
