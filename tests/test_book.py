@@ -46,9 +46,7 @@ def test_every_chapter_is_in_the_table_of_contents():
 @pytest.mark.parametrize("document", [d for d in check_book.documents(ROOT) if d.startswith("chapters/")])
 def test_chapter_page_shows_a_figure(html, document):
     soup = check_book._soup(html / f"{document}.html")
-    assert soup.select(
-        "article figure img, article .cell_output img, article figure svg, article .cell_output svg"
-    )
+    assert soup.select("article figure img, article .cell_output img, article figure svg, article .cell_output svg")
 
 
 def test_plain_links_to_other_hosts_are_fine(tiny_book):

@@ -38,7 +38,9 @@ def test_no_bound_is_broken_and_the_blocks_add_up_to_the_hessian(changes):
             np.testing.assert_allclose(t.hessian, curvature.dense_hessian(phi_loss, params["phi"]), atol=1e-10)
             slack = 1 + 1e-12
             assert t.hessian_blocks.max() <= t.lambda_max * slack
-            assert t.lambda_max <= t.t1 * slack <= t.t1_uniform * slack**2 <= t.t2 * slack**3 <= t.t2_a_priori * slack**4
+            assert (
+                t.lambda_max <= t.t1 * slack <= t.t1_uniform * slack**2 <= t.t2 * slack**3 <= t.t2_a_priori * slack**4
+            )
             assert 1 / cfg.n_patches <= t.coherence * slack <= slack**2
             if cfg.shared_bias:
                 assert t.gauss_newton_bias <= t.t3_bias * slack

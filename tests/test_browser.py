@@ -47,9 +47,7 @@ def visit(browser):
         page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
         page.on(
             "request",
-            lambda r: (
-                None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(f"asked for {r.url}")
-            ),
+            lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(f"asked for {r.url}"),
         )
         page.goto(path.as_uri())
         if page.locator(".math").count():

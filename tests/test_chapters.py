@@ -67,9 +67,7 @@ def test_help_lists_every_parameter_with_type_and_help(path):
         for node in ast.parse(parameters_cell(path).source).body
         if isinstance(node, ast.AnnAssign)
     }
-    assert len(assigned) == len(ast.parse(parameters_cell(path).source).body), (
-        "write `name: type = value  # help`"
-    )
+    assert len(assigned) == len(ast.parse(parameters_cell(path).source).body), "write `name: type = value  # help`"
     declared = chapters.declared_parameters(path)
     assert {name: record["inferred_type_name"].strip() for name, record in declared.items()} == assigned
     assert all(record["help"] for record in declared.values())
@@ -122,9 +120,7 @@ def folder(tmp_path):
                 "name: str = 'mnist'  # data set",
                 metadata={"tags": ["parameters"]},
             ),
-            cell(
-                'from patchscape.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'
-            ),
+            cell('from patchscape.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'),
             cell("result = depth * rate\nfor step in range(2):\n    pass"),
             cell(
                 "import os, pathlib\nfolder = os.environ.get('PATCHSCAPE_FIGURES')\n"
@@ -161,18 +157,14 @@ def test_impossible_parameters_give_one_clear_sentence(tiny, parameters, message
 
 
 def test_possible_parameters_pass(tiny):
-    chapters.validate_parameters(
-        tiny, {"depth": 2, "rate": 1, "widths": [3], "quick": False, "name": "digits"}
-    )
+    chapters.validate_parameters(tiny, {"depth": 2, "rate": 1, "widths": [3], "quick": False, "name": "digits"})
 
 
 DEFAULTS = {"depth": 3, "rate": 0.1, "widths": [1], "quick": True, "name": "mnist"}
 
 
 def test_check_passes_on_defaults_and_private_names_and_modules(tiny):
-    chapters.check_parameters(
-        "01_tiny", {**DEFAULTS, "_private": 1, "ast": ast, "f": len, "In": [], "Out": {}}
-    )
+    chapters.check_parameters("01_tiny", {**DEFAULTS, "_private": 1, "ast": ast, "f": len, "In": [], "Out": {}})
 
 
 def test_check_finds_a_misspelt_name_outside_ipython(tiny):

@@ -30,9 +30,7 @@ def pins(lines):
         line = line.split("#")[0].strip()
         if line and not line.startswith("-"):
             requirement = Requirement(line)
-            found.setdefault(canonicalize_name(requirement.name), set()).add(
-                (str(requirement.specifier), requirement)
-            )
+            found.setdefault(canonicalize_name(requirement.name), set()).add((str(requirement.specifier), requirement))
     return found
 
 
@@ -90,9 +88,7 @@ def test_lock_names_no_index_and_no_place():
 
 def test_lock_holds_every_direct_dependency_within_its_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + [
-        r for extra in project["optional-dependencies"].values() for r in extra
-    ]
+    wanted = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
     for text in wanted:
         requirement = Requirement(text)
         for pin, _ in LOCKED[canonicalize_name(requirement.name)]:

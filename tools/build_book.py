@@ -25,9 +25,7 @@ def content_hash(root: Path = ROOT) -> str:
     for entry in (root / name for name in INPUTS):
         for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
             name = path.relative_to(root)
-            made = any(
-                part.startswith((".", "__pycache__")) or part.endswith(".egg-info") for part in name.parts
-            )
+            made = any(part.startswith((".", "__pycache__")) or part.endswith(".egg-info") for part in name.parts)
             if path.is_file() and not made:
                 digest.update(name.as_posix().encode() + b"\0")
                 digest.update(hashlib.sha256(path.read_bytes()).digest())

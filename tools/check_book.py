@@ -31,9 +31,7 @@ FETCHED_RELATIONS = {
     "icon",
 }
 REMOTE = re.compile(r"^(https?:)?//", re.IGNORECASE)
-REMOTE_CSS = re.compile(
-    r"""(?:@import\s+(?:url\()?|url\()\s*["']?((?:https?:)?//[^"')\s;]+)""", re.IGNORECASE
-)
+REMOTE_CSS = re.compile(r"""(?:@import\s+(?:url\()?|url\()\s*["']?((?:https?:)?//[^"')\s;]+)""", re.IGNORECASE)
 REMOTE_MODULE = re.compile(r"""(?:import\s*\(?|from)\s*["'](https?://[^"']+)["']""")
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from patchscape import model, simulator
 from patchscape.config import ModelConfig
 
-
 _COLUMNS = 24  # ours: derivatives computed in one batch; sets the memory
 
 
@@ -215,7 +214,10 @@ def _circuit(cfg: ModelConfig, phi: jax.Array, x: jax.Array, r: jax.Array) -> tu
         _, (a, b) = jax.jvp(jax.grad(lambda w: jnp.mean(jnp.sum(r * outputs(w), 1))), (point,), tangent)
         return j, jnp.concatenate([a, b])
 
-    return jax.lax.map(column, jnp.eye(m + x.shape[1], dtype=phi.dtype), batch_size=_COLUMNS)
+    # whole batches only: lax.map would compile a remainder a second time
+    units = jnp.eye(-(-(m + x.shape[1]) // _COLUMNS) * _COLUMNS, m + x.shape[1], dtype=phi.dtype)
+    j, second = jax.lax.map(column, units, batch_size=_COLUMNS)
+    return j[: m + x.shape[1]], second[: m + x.shape[1]]
 
 
 def _root(pi: np.ndarray) -> np.ndarray:

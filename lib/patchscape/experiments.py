@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jax.flatten_util import ravel_pytree
 
-from patchscape import config, curvature, data, model, results, training
+from patchscape import bounds, config, curvature, data, model, results, training
 from patchscape.config import ModelConfig, RunConfig
 
 CHUNK = 500  # ours: images per chunk of a Hessian product
@@ -178,3 +178,48 @@ def stored_replays() -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], pd.DataF
         rows.append(row | {"code": made["code"], "device": made["device"]["kind"], "created": made["created"]})
     columns = ["n_patches", "depth", "largest_difference", "code", "device", "created"]
     return pairs, pd.DataFrame(rows, columns=columns)
+
+
+def bound_sweep(
+    patches: Sequence[int],
+    depth: int,
+    seeds: Sequence[int],
+    *,
+    n_qubits: int,
+    n_classes: int,
+    epochs: int,
+    n_images: int,
+) -> tuple[pd.DataFrame, dict[int, np.ndarray]]:
+    """Evaluates every term of the bounds on small models at the start and after training, on the 8 x 8 digits.
+
+    Args:
+        patches: numbers of patches.
+        depth: layers per block.
+        seeds: one run each.
+        n_qubits: wires of a circuit.
+        n_classes: the first classes of the data set.
+        epochs: passes over the training images.
+        n_images: the bounds and lambda_max refer to the loss over the first so many training images.
+
+    Returns:
+        One row per run and point (`where` is "start" or "trained") with the scalar fields of `bounds.Terms`, and
+        the block norms (n, n) of the first seed's trained point for each n.
+    """
+    rows, norms = [], {}
+    for n in patches:
+        cfg = ModelConfig(n_patches=n, depth=depth, n_qubits=n_qubits, image_side=8, n_classes=n_classes)
+        protocol = config.TrainConfig(learning_rate=2e-2, epochs=epochs, batch_size=100)
+        run = RunConfig(model=cfg, train=protocol, dataset="digits", seed=seeds[0])
+        images = data.load_run(run)
+        few = images.train_angles[:n_images], images.train_labels[:n_images]
+        trained = training.train(run, images, seeds=seeds)
+        for i, seed in enumerate(seeds):
+            last = jax.tree.map(lambda a: jnp.asarray(a[i]), trained.final)  # noqa: B023
+            for where, params in (("start", model.init(cfg, seed)), ("trained", last)):
+                terms = bounds.evaluate(cfg, params, *few)
+                scalars = {k: v for k, v in terms._asdict().items() if np.ndim(v) == 0}
+                rows.append({"n_patches": n, "m": cfg.n_params_per_qnn, "seed": seed, "where": where, **scalars})
+                rows[-1]["largest_block"] = terms.hessian_blocks.max()
+            if i == 0:
+                norms[n] = terms.block_norms
+    return pd.DataFrame(rows), norms

@@ -11,11 +11,24 @@ from patchscape.figures.architecture import (
     overview,
     patches_on_image,
 )
+from patchscape.figures.bound import (
+    block_matrix,
+    bound_against_measured,
+    coherence,
+    proof_slack,
+    published_collapse,
+)
 from patchscape.figures.hessian import (
     lambda_against_patches_and_depth,
     lambda_rescaled,
     not_converged,
     replay,
+)
+from patchscape.figures.spectrum import (
+    density_and_rank,
+    eigenvector_overlap,
+    outliers_against_classes,
+    parts,
 )
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
@@ -28,18 +41,27 @@ from patchscape.figures.training import (
 )
 
 __all__ = [
+    "block_matrix",
     "block_structure",
+    "bound_against_measured",
     "circuit_rows",
+    "coherence",
     "colour",
     "coverage",
+    "density_and_rank",
+    "eigenvector_overlap",
     "explained",
     "forward_pass",
     "lambda_against_patches_and_depth",
     "lambda_rescaled",
     "not_converged",
+    "outliers_against_classes",
     "overview",
+    "parts",
     "patches_on_image",
     "path_against_plane",
+    "proof_slack",
+    "published_collapse",
     "published_curves",
     "quick_curves",
     "random_surface",

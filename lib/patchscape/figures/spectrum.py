@@ -1,0 +1,118 @@
+"""Figures of chapter 4: the exact spectrum, its two parts, outliers against classes."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from patchscape.figures.style import INK
+
+_PARTS = {"H": "black", "G": "#0072b2", "R": "#d55e00"}
+_OUTLIER = "#cc79a7"
+
+
+def density_and_rank(values: np.ndarray, n_outliers: int, n_classes: int) -> Figure:
+    """Draws the histogram of all eigenvalues and the largest ones in order.
+
+    Args:
+        values: (P,) eigenvalues in decreasing order.
+        n_outliers: how many of them the rule counts.
+        n_classes: number of classes.
+
+    Returns:
+        The figure, two panels.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
+    edges = np.linspace(min(values[-1], 0) - 1e-9, values[0] * 1.02, 80)
+    left.hist(values[n_outliers:], edges, color="#999999", label="bulk")
+    left.hist(values[:n_outliers], edges, color=_OUTLIER, label=f"above the gap: {n_outliers}")
+    left.set(yscale="log", xlabel=r"eigenvalue (nats per rad$^2$)", ylabel="number of eigenvalues")
+    left.legend()
+    top = values[: min(len(values), 4 * n_classes)]
+    top = top[top > 0]
+    rank = np.arange(1, len(top) + 1)
+    right.plot(rank[n_outliers:], top[n_outliers:], "o", color="#999999", ms=5)
+    right.plot(rank[:n_outliers], top[:n_outliers], "o", color=_OUTLIER, ms=6)
+    right.axvline(n_classes + 0.5, color=INK, lw=1, ls="--")
+    right.annotate(
+        f" C = {n_classes}", (n_classes + 0.5, 0.97), xycoords=("data", "axes fraction"), va="top", color=INK
+    )
+    right.set(yscale="log", xlabel="rank", ylabel=r"eigenvalue (nats per rad$^2$)")
+    return fig
+
+
+def parts(spectra: Mapping[str, np.ndarray]) -> Figure:
+    """Draws the spectra of H, G and R: the positive side and the negative side.
+
+    Args:
+        spectra: eigenvalues in decreasing order under the names "H", "G", "R".
+
+    Returns:
+        The figure, two panels with one scale.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), sharey=True)
+    for name, values in spectra.items():
+        look = {"color": _PARTS[name], "lw": 2.4 if name == "H" else 1.4, "label": f"${name}$"}
+        positive, negative = values[values > 0], -values[values < 0][::-1]
+        left.plot(np.arange(1, len(positive) + 1), positive, **look)
+        if name != "G":
+            right.plot(np.arange(1, len(negative) + 1), negative, **look)
+    high = max(values[0] for values in spectra.values())
+    left.set(yscale="log", xscale="log", ylim=(high * 1e-6, high * 2), title="positive", xlabel="rank")
+    left.set_ylabel(r"|eigenvalue| (nats per rad$^2$)")
+    right.set(xscale="log", title="negative", xlabel="rank from the bottom")
+    left.legend()
+    return fig
+
+
+def eigenvector_overlap(table: pd.DataFrame, chance: float, n_classes: int) -> Figure:
+    """Draws, for each leading eigenvector, how much lies in the span of the class means and how much curvature is G's.
+
+    Args:
+        table: one row an eigenvector with rank, class_means (in [0, 1]) and gauss_newton (v G v / v H v).
+        chance: overlap of a random vector.
+        n_classes: number of classes.
+
+    Returns:
+        The figure.
+    """
+    fig, ax = plt.subplots(figsize=(7.0, 3.8))
+    ax.bar(table["rank"], table["class_means"], color=_OUTLIER, alpha=0.75, label="in the span of the class means")
+    ax.plot(table["rank"], table["gauss_newton"], "o", color=_PARTS["G"], label=r"share of curvature from $G$")
+    ax.axhline(chance, color=INK, lw=1, ls=":", label="overlap of a random vector")
+    ax.axvline(n_classes + 0.5, color=INK, lw=1, ls="--")
+    ax.set(xlabel="eigenvector, by eigenvalue", ylabel="share", ylim=(0, max(1.05, 1.05 * table["gauss_newton"].max())))
+    fig.legend(loc="outside lower center", ncols=3)
+    return fig
+
+
+def outliers_against_classes(spectra: pd.DataFrame, counts: pd.DataFrame) -> Figure:
+    """Draws the leading eigenvalues for each number of classes, and the counts.
+
+    Args:
+        spectra: one row an eigenvalue with classes, seed, rank, relative (to the largest).
+        counts: one row a run with classes, seed, outliers.
+
+    Returns:
+        The figure, two panels.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), width_ratios=(1.5, 1))
+    classes = sorted(counts["classes"].unique())
+    tints = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(classes)))
+    for c, tint in zip(classes, tints, strict=True):
+        for _, rows in spectra[spectra["classes"] == c].groupby("seed"):
+            left.plot(rows["rank"] / c, rows["relative"], "-", color=tint, lw=1.2, alpha=0.8)
+        left.plot([], [], color=tint, label=f"C = {c}")
+    left.axvline(1, color=INK, lw=1, ls="--")
+    left.set(yscale="log", xlabel="rank / number of classes C", ylabel=r"$\lambda_i/\lambda_1$")
+    left.legend(size=9)
+    grid = np.array([min(classes), max(classes)])
+    right.plot(grid, grid, color=INK, lw=1, label="C")
+    right.plot(grid, grid - 1, color=INK, lw=1, ls="--", label="C − 1")
+    stacked = counts.groupby(["classes", "outliers"]).size().reset_index(name="runs")
+    right.scatter(stacked["classes"], stacked["outliers"], s=40 * stacked["runs"], color=_OUTLIER, zorder=3)
+    right.set(xlabel="number of classes C", ylabel="eigenvalues above the gap", xticks=classes, ylim=(0, None))
+    right.legend()
+    return fig
