@@ -223,3 +223,58 @@ def bound_sweep(
             if i == 0:
                 norms[n] = terms.block_norms
     return pd.DataFrame(rows), norms
+
+
+def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
+    """Trains one small run and takes its Hessian apart, exactly.
+
+    Args:
+        run: the configuration; its seed is used.
+        n_images: the Hessian is that of the loss over the first so many training images.
+
+    Returns:
+        The eigenvalues of H, G and R ("H", "G", "R", in decreasing order), "vectors" (P, P) of H as columns in the
+        same order, "gauss_newton" G, "class_means" (P, C) class-mean gradients of the own-class logits, "gradient"
+        norm, "loss", "flat" number of eigenvalues of H below 1e-9 of the largest in size.
+    """
+    images = data.load_run(run)
+    trained = training.train(run, images)
+    params = jax.tree.map(lambda a: jnp.asarray(a[0]), trained.minimum)
+    labels = images.train_labels[:n_images]
+    parts = bounds.decompose(run.model, params, images.train_angles[:n_images], labels)
+    g = parts.root.T @ parts.root
+    values, vectors = np.linalg.eigh(g + parts.residual)
+    own = parts.logit_gradients[np.arange(len(labels)), labels]
+    return {
+        "H": values[::-1],
+        "G": np.linalg.eigvalsh(g)[::-1],
+        "R": np.linalg.eigvalsh(parts.residual)[::-1],
+        "vectors": vectors[:, ::-1],
+        "gauss_newton": g,
+        "class_means": np.stack([own[labels == c].mean(0) for c in range(run.model.n_classes)], axis=1),
+        "gradient": float(np.linalg.norm(parts.gradient)),
+        "loss": parts.loss,
+        "flat": int(np.sum(np.abs(values) < 1e-9 * np.abs(values).max())),
+    }
+
+
+def eigenvector_table(spectrum: dict[str, Any], count: int) -> pd.DataFrame:
+    """Describes the leading eigenvectors of an exact spectrum.
+
+    Args:
+        spectrum: from `exact_spectrum`.
+        count: number of eigenvectors.
+
+    Returns:
+        Columns rank, class_means (squared length of the projection onto the span of the class-mean gradients) and
+        gauss_newton (share v G v / v H v of the eigenvalue).
+    """
+    basis, _ = np.linalg.qr(spectrum["class_means"])
+    v = spectrum["vectors"][:, :count]
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, count + 1),
+            "class_means": np.sum((basis.T @ v) ** 2, axis=0),
+            "gauss_newton": np.sum(v * (spectrum["gauss_newton"] @ v), axis=0) / spectrum["H"][:count],
+        }
+    )

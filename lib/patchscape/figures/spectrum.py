@@ -107,7 +107,7 @@ def outliers_against_classes(spectra: pd.DataFrame, counts: pd.DataFrame) -> Fig
         left.plot([], [], color=tint, label=f"C = {c}")
     left.axvline(1, color=INK, lw=1, ls="--")
     left.set(yscale="log", xlabel="rank / number of classes C", ylabel=r"$\lambda_i/\lambda_1$")
-    left.legend(size=9)
+    left.legend(fontsize=9)
     grid = np.array([min(classes), max(classes)])
     right.plot(grid, grid, color=INK, lw=1, label="C")
     right.plot(grid, grid - 1, color=INK, lw=1, ls="--", label="C − 1")
