@@ -110,3 +110,15 @@ def test_the_product_of_rotations_applies_the_right_one_first():
     rx = np.cos(a / 2) * np.eye(2) - 1j * np.sin(a / 2) * oracle.PAULI["X"]
     ry = np.cos(b / 2) * np.eye(2) - 1j * np.sin(b / 2) * oracle.PAULI["Y"]
     np.testing.assert_allclose(matrix, rx @ ry, rtol=0, atol=1e-14)
+
+
+def test_single_and_double_precision_can_take_turns_in_one_process():
+    gradients = []
+    for double in (False, True, False):
+        with jax.enable_x64(double):
+            angles = jnp.asarray(np.linspace(0, 3, 8).reshape(2, 2, 2), jnp.float64 if double else jnp.float32)
+            gradient = jax.jit(jax.grad(lambda a: jnp.sum(blocks.block_unitary(a) ** 3)))(angles)
+            assert gradient.dtype == angles.dtype
+            gradients.append(np.asarray(gradient))
+    np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5)
+    np.testing.assert_array_equal(gradients[0], gradients[2])

@@ -93,6 +93,7 @@ def ring_signs(q: int) -> np.ndarray:
     return np.prod([1 - 2 * bits[:, g.wires[0]] * bits[:, g.wires[1]] for g in cz_ring(q)], axis=0)
 
 
+# Index tables are int32: a cached int64 array means two things to JAX in single and in double precision.
 @lru_cache
 def _ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
     """The CZ ring on coefficients of Pauli strings: new[i] = sign[i] * old[source[i]].
@@ -112,7 +113,7 @@ def _ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
         moved[:, j] ^= x[:, i]
         sign *= 1 - 2 * x[:, i] * x[:, j]
     sign *= 1 - ((x * z).sum(1) - (x * moved).sum(1)) % 4  # i^0 = 1, i^2 = -1
-    return (2 * x + moved) @ place, sign
+    return ((2 * x + moved) @ place).astype(np.int32), sign
 
 
 @lru_cache
@@ -124,7 +125,8 @@ def _paulis_to_matrix(q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     """
     bits, states = basis_bits(q), np.arange(2**q)
     number = (2 * bits[:, None] + bits[None]) @ 4 ** np.arange(q)[::-1]
-    return number, (bits @ bits.T) % 4, 1 - 2 * (bits @ bits.T % 2), states[:, None] ^ states
+    row = states[:, None] ^ states
+    return number.astype(np.int32), (bits @ bits.T) % 4, 1 - 2 * (bits @ bits.T % 2), row.astype(np.int32)
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ def _generator(t: Array, q: int) -> Array:
     t = 0.5 * t[number]
     terms = jnp.stack([t * np.array([0, 1, 0, -1])[power], -t * np.array([1, 0, -1, 0])[power]])
     by_flip = einsum("cxz,zj->cxj", terms.astype(t.dtype), jnp.asarray(hadamard, t.dtype))
-    return by_flip[:, row, np.arange(2**q)]
+    return by_flip[:, row, np.arange(2**q, dtype=np.int32)]
 
 
 @jax.custom_jvp

@@ -44,7 +44,7 @@ def patch_pixels(cfg: ModelConfig) -> np.ndarray:
     """Returns the pixel numbers (n, q*q) of every patch, patches and pixels in row-major order."""
     q, side = cfg.n_qubits, cfg.image_side
     window = (np.arange(q)[:, None] * side + np.arange(q)).ravel()
-    return np.array([row * side + column + window for row in cfg.offsets for column in cfg.offsets])
+    return np.array([row * side + column + window for row in cfg.offsets for column in cfg.offsets], np.int32)
 
 
 def cut_patches(cfg: ModelConfig, angles: Array) -> Array:
