@@ -70,7 +70,7 @@ def curvature(
     import jax
     import jax.numpy as jnp
 
-    from patchscape import config, data, model, results
+    from patchscape import config, data, experiments, results
     from patchscape import curvature as curv
 
     with _one_sentence():
@@ -78,9 +78,7 @@ def curvature(
         run = config.RunConfig(**record.meta["run"])
         images = data.load_run(run)
         chunks = jax.tree.map(jnp.asarray, data.chunks(images.train_angles, images.train_labels, chunk))
-        product = curv.finite_sum_hvp(
-            lambda p: model.prepare(run.model, p), lambda s, c: model.chunk_loss(run.model, s, c), chunks
-        )
+        product = experiments.hessian_product(run.model, chunks)
         params = {
             name: jnp.asarray(record.arrays[f"minimum/{name}"]) for name in ("phi", "bias")[: 1 + run.model.shared_bias]
         }

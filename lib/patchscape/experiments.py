@@ -17,6 +17,13 @@ TOLERANCE = 1e-3  # author's code: PyHessian's tolerance; here on the residual
 TOLERANCE_LOW = 3e-3  # ours: residual of the smallest eigenvalue, relative to the largest
 
 
+def hessian_product(cfg: ModelConfig, chunks: tuple[jax.Array, ...]) -> curvature.Product:
+    """Returns the Hessian product (params, v) -> H v of the mean loss over all chunks from `data.chunks`."""
+    return curvature.finite_sum_hvp(
+        lambda p: model.prepare(cfg, p), lambda shared, chunk: model.chunk_loss(cfg, shared, chunk), chunks
+    )
+
+
 def loss_and_products(cfg: ModelConfig, angles: np.ndarray, labels: np.ndarray) -> tuple[Callable, Callable]:
     """Compiles the loss gradient and the Hessian product over a whole data set, once for all parameters.
 
@@ -29,10 +36,8 @@ def loss_and_products(cfg: ModelConfig, angles: np.ndarray, labels: np.ndarray) 
         Two functions of flat vectors (P,) in the order of `ravel_pytree`: gradient(params) and product(params, v).
     """
     _, unravel = ravel_pytree(model.init(cfg, 0))
-    chunks = jax.tree.map(jnp.asarray, data.chunks(angles, labels, min(CHUNK, len(labels))))
-    product = curvature.finite_sum_hvp(
-        lambda p: model.prepare(cfg, p), lambda shared, chunk: model.chunk_loss(cfg, shared, chunk), chunks
-    )
+    chunks = jax.tree.map(jnp.asarray, data.chunks(angles, labels, CHUNK))
+    product = hessian_product(cfg, chunks)
 
     def total(p: dict[str, jax.Array]) -> jax.Array:
         shared = model.prepare(cfg, p)
