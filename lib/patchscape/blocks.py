@@ -19,29 +19,10 @@ import numpy as np
 from jax import lax
 
 from patchscape.circuit import LAYER_AXES, cz_ring
+from patchscape.rotations import multiply, rotation
 
 Array = jax.Array
 einsum = partial(jnp.einsum, precision=lax.Precision.HIGHEST)  # without this a GPU rounds float32 products to tf32
-
-
-# --- single-qubit rotations: w - i (x X + y Y + z Z) as the unit quaternion (w, x, y, z) ------------------------------
-
-
-def rotation(axis: str, angle: Array) -> tuple[Array, ...]:
-    """RX or RY by an angle in rad, as four arrays like the angle."""
-    zero, c, s = jnp.zeros_like(angle), jnp.cos(angle / 2), jnp.sin(angle / 2)
-    return (c, s, zero, zero) if axis == "X" else (c, zero, s, zero)
-
-
-def multiply(left: tuple[Array, ...], right: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Product of two rotations; the right one acts first."""
-    (a, b, c, d), (w, x, y, z) = left, right
-    return (
-        a * w - b * x - c * y - d * z,
-        a * x + b * w + c * z - d * y,
-        a * y - b * z + c * w + d * x,
-        a * z + b * y - c * x + d * w,
-    )
 
 
 def _layer_rotations(angles: Array) -> tuple[Array, ...]:

@@ -7,14 +7,10 @@ per parameter set (`prepare`):
 2. blocks 2 and 3 are 2^q x 2^q unitaries (`patchscape.blocks`);
 3. an image then costs two layers of single-qubit rotations and two matrix products, whatever the depth
    (`expectations`).
-
-A layer of rotations has its own derivative rule, ds = V ds_in - i (sum_w omega_w . sigma_w) s, which is linear in
-the tangent: reverse mode is its transpose, and derivatives of every order follow from it.
 """
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -25,14 +21,14 @@ from patchscape.blocks import (
     basis_bits,
     block_unitary,
     einsum,
-    multiply,
     product,
     ring_signs,
 )
 from patchscape.circuit import ENCODING_AXES, split_angles
 from patchscape.config import ModelConfig
+from patchscape.rotations import multiply, rotate
 
-__all__ = ["Prepared", "block_unitary", "expectations", "prepare", "rotate"]
+__all__ = ["Prepared", "expectations", "prepare", "rotate"]
 
 
 class Prepared(NamedTuple):
@@ -49,63 +45,6 @@ class Prepared(NamedTuple):
     middle: Array
     last: Array
     encodings: Array
-
-
-def _first_wire(s: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Splits states (2, 2^q, N) by the bit of the first wire: (re 0, re 1), (im 0, im 1)."""
-    (r0, r1), (i0, i1) = s.reshape(2, 2, -1, s.shape[-1])
-    return (r0, r1), (i0, i1)
-
-
-def _to_last_wire(zero: tuple[Array, Array], one: tuple[Array, Array]) -> Array:
-    """Joins the (re, im) of both bit values, the bit moved to the last wire: after q wires the order is restored."""
-    return jnp.stack([jnp.stack([a, b], 1) for a, b in zip(zero, one, strict=True)]).reshape(2, -1, zero[0].shape[-1])
-
-
-@jax.custom_jvp
-def rotate(rotations: Array, states: Array) -> Array:
-    """Rotates every wire of every state by its own unit quaternion.
-
-    Args:
-        rotations: (4, q, N), components (w, x, y, z) of w - i (x X + y Y + z Z).
-        states: (2, 2^q, N).
-
-    Returns:
-        (2, 2^q, N).
-    """
-
-    def wire(s, quaternion):
-        w, x, y, z = quaternion
-        (r0, r1), (i0, i1) = _first_wire(s)
-        zero = (w * r0 + z * i0 + x * i1 - y * r1, w * i0 - z * r0 - x * r1 - y * i1)
-        one = (w * r1 - z * i1 + x * i0 + y * r0, w * i1 + z * r1 - x * r0 + y * i0)
-        return _to_last_wire(zero, one), None
-
-    return lax.scan(wire, states, rotations.swapaxes(0, 1))[0]
-
-
-def _turn(omega: Array, states: Array) -> Array:
-    """Applies -i sum_w omega_w . sigma_w, with omega (3, q, N), to states (2, 2^q, N); linear in omega."""
-
-    def wire(carry, omega):
-        s, total = carry
-        x, y, z = omega
-        (r0, r1), (i0, i1) = _first_wire(s)
-        (tr0, tr1), (ti0, ti1) = _first_wire(total)
-        zero = (tr0 + z * i0 + x * i1 - y * r1, ti0 - z * r0 - x * r1 - y * i1)
-        one = (tr1 - z * i1 + x * i0 + y * r0, ti1 + z * r1 - x * r0 + y * i0)
-        return (_to_last_wire((r0, i0), (r1, i1)), _to_last_wire(zero, one)), None
-
-    return lax.scan(wire, (states, jnp.zeros_like(states)), omega.swapaxes(0, 1))[0][1]
-
-
-@rotate.defjvp
-def _rotate_jvp(primals, tangents):
-    (rotations, states), (d_rotations, d_states) = primals, tangents
-    w, x, y, z = rotations
-    omega = jnp.stack(multiply(tuple(d_rotations), (w, -x, -y, -z))[1:])  # dV V^dagger
-    out = rotate(rotations, states)
-    return out, rotate(rotations, d_states) + _turn(omega, out)
 
 
 def _encoding_rotations(encoding: Array, pixels: Array) -> Array:
