@@ -163,10 +163,11 @@ def test_what_is_prepared_is_unitary_and_holds_for_any_image(quick):
     (phi, patches), _ = draw(cfg, 6)
     prepared = quick(lambda phi: simulator.prepare(cfg, phi))(phi)
     assert prepared.start.shape == (2, 16)
-    assert prepared.encodings.shape == (2, 4, 2, 2)
+    assert prepared.encodings.shape == (2, 2, 2, 4, 4, 4)
     np.testing.assert_allclose((prepared.start**2).sum(), 1, rtol=1e-13)
     for u in (prepared.middle, prepared.last):
-        matrix = np.asarray(u[0]) + 1j * np.asarray(u[1])
+        matrix = np.asarray(u[:16, :16]) + 1j * np.asarray(u[16:, :16])
+        np.testing.assert_array_equal(u, np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]]))
         np.testing.assert_allclose(matrix.conj().T @ matrix, np.eye(16), rtol=0, atol=1e-13)
     together = quick(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches)
     alone = [quick(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches[i : i + 1])[0] for i in (0, 5)]

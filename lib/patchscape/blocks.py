@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from patchscape.circuit import LAYER_AXES, cz_ring
+from patchscape.linear import linear_map
 from patchscape.rotations import multiply, rotation
 
 Array = jax.Array
@@ -113,10 +114,44 @@ def _paulis_to_matrix(q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 
-def product(u: Array, s: Array) -> Array:
-    """Complex product of u (2, m, k) and s (2, k, N) as one real product of twice the size."""
-    real = jnp.concatenate([jnp.concatenate([u[0], -u[1]], 1), jnp.concatenate([u[1], u[0]], 1)])
-    return jnp.matmul(real, s.reshape(-1, s.shape[-1]), precision=lax.Precision.HIGHEST).reshape(2, -1, s.shape[-1])
+def real_form(u: Array) -> Array:
+    """The real matrix (2 m, 2 k) that acts on stacked real and imaginary parts as the complex u (2, m, k) does."""
+    return jnp.concatenate([jnp.concatenate([u[0], -u[1]], 1), jnp.concatenate([u[1], u[0]], 1)])
+
+
+@jax.custom_jvp
+def apply(matrix: Array, s: Array) -> Array:
+    """Complex product of a matrix in `real_form` (2 m, 2 k) and s (2, k, N), as one real product."""
+    return _contract(matrix, s.reshape(-1, s.shape[-1]), 1, 0).reshape(2, -1, s.shape[-1])
+
+
+@apply.defjvp
+def _apply_jvp(primals, tangents):
+    (matrix, s), (d_matrix, d_s) = primals, tangents
+    by_states = linear_map(apply, _to_states, (matrix,), (d_s,))
+    return apply(matrix, s), by_states + linear_map(_of_matrix, _to_matrix, (s,), (d_matrix,))
+
+
+# The cotangents of `apply` with the images last. The general rule puts them first, and what then reads the result
+# along the images reads it with a stride.
+
+
+def _contract(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
+    return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), precision=lax.Precision.HIGHEST)
+
+
+def _to_states(matrix: Array, cotangent: Array) -> tuple[Array]:
+    n = cotangent.shape[-1]
+    return (_contract(matrix, cotangent.reshape(-1, n), 0, 0).reshape(2, -1, n),)
+
+
+def _of_matrix(s: Array, matrix: Array) -> Array:
+    return apply(matrix, s)
+
+
+def _to_matrix(s: Array, cotangent: Array) -> tuple[Array]:
+    n = s.shape[-1]
+    return (_contract(cotangent.reshape(-1, n), s.reshape(-1, n), 1, 1),)
 
 
 def apply_layers(angles: Array, states: Array) -> Array:
@@ -202,4 +237,4 @@ def block_unitary(angles: Array) -> Array:
 def _block_unitary_jvp(primals, tangents):
     (angles,), (rates,) = primals, tangents
     u = block_unitary(angles)
-    return u, product(u, _generator(_pull_back(angles, rates), angles.shape[-1]))
+    return u, apply(real_form(u), _generator(_pull_back(angles, rates), angles.shape[-1]))

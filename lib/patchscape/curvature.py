@@ -67,13 +67,14 @@ def gauss_newton_vp(logits_fn: Callable[[Tree], jax.Array], loss_of_logits: Loss
     return product
 
 
-def finite_sum_hvp(
+def finite_sum_hessian(
     prepare: Callable[[Tree], Tree], chunk_loss: Callable[[Tree, Tree], jax.Array], chunks: Tree
-) -> Product:
-    """Returns the Hessian-vector product of a loss summed over chunks of data, in the memory of one chunk.
+) -> tuple[Callable[[Tree], Tree], Product]:
+    """Returns the Hessian of a loss summed over chunks of data, in the memory of one chunk.
 
-    The loss is sum_i chunk_loss(prepare(params), chunk_i). What `prepare` computes is the same for all chunks and is
-    differentiated once per product, however many chunks there are.
+    The loss is sum_i chunk_loss(prepare(params), chunk_i). What `prepare` computes is the same for all chunks: it is
+    differentiated once per product, however many chunks there are. Everything that does not depend on the vector,
+    except what belongs to single chunks, is computed once per matrix.
 
     Args:
         prepare: parameters -> shared, any pytree.
@@ -81,21 +82,30 @@ def finite_sum_hvp(
         chunks: pytree of arrays with a leading axis of chunks.
 
     Returns:
-        A function (params, v) -> H v.
+        at: parameters -> a point, a pytree for the second function.
+        product: (point, v) -> H v, with v and the result like the parameters. Both may be compiled with `jax.jit`.
     """
 
-    def product(params: Tree, v: Tree) -> Tree:
-        shared, d_shared = jax.jvp(prepare, (params,), (v,))
+    def over_chunks(f: Callable[[Tree], Tree], like: Tree) -> Tree:
+        add = lambda total, chunk: (jax.tree.map(jnp.add, total, f(chunk)), None)  # noqa: E731
+        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, like), chunks)[0]
 
-        def add(total, chunk):
-            gradient = jax.grad(lambda s: chunk_loss(s, chunk))
-            return jax.tree.map(jnp.add, total, jax.jvp(gradient, (shared,), (d_shared,))), None
+    def at(params: Tree) -> Tree:
+        shared, push_forward = jax.linearize(prepare, params)
+        gradient = over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared)
+        _, pull_back = jax.linearize(lambda p, c: jax.vjp(prepare, p)[1](c)[0], params, gradient)
+        return shared, push_forward, pull_back
 
-        zero = jax.tree.map(jnp.zeros_like, shared)
-        (g, dg), _ = jax.lax.scan(add, (zero, zero), chunks)
-        return jax.jvp(lambda p, c: jax.vjp(prepare, p)[1](c)[0], (params, g), (v, dg))[1]
+    def product(point: Tree, v: Tree) -> Tree:
+        shared, push_forward, pull_back = point
+        d_shared = push_forward(v)
 
-    return product
+        def d_gradient(chunk: Tree) -> Tree:
+            return jax.jvp(lambda s: jax.grad(chunk_loss)(s, chunk), (shared,), (d_shared,))[1]
+
+        return pull_back(v, over_chunks(d_gradient, shared))
+
+    return at, product
 
 
 def eigenpairs(

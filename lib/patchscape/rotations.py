@@ -5,15 +5,14 @@ that every operation runs along contiguous numbers.
 
 Plain reverse mode would store a state for every wire. Here it stores none: a layer is unitary, so that states are
 carried back by its inverse, and the derivative with respect to a rotation is the correlation of the cotangent with
-the state after the layer, because rotations of different wires commute. The tangent of a layer is a primitive of its
-own, with that rule as its transpose; it may be differentiated again, in forward mode, any number of times.
+the state after the layer, because rotations of different wires commute.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+
+from patchscape.linear import linear_map
 
 Array = jax.Array
 Quaternion = tuple[Array, Array, Array, Array]
@@ -58,7 +57,7 @@ def rotate(rotations: Array, states: Array) -> Array:
 @rotate.defjvp
 def _rotate_jvp(primals, tangents):
     after = rotate(*primals)
-    return after, _tangent_p.bind(*primals, after, *tangents, batch=0)
+    return after, linear_map(_tangent, _tangent_transpose, (*primals, after), tangents)
 
 
 def _rotate(rotations: Array, states: Array) -> Array:
@@ -79,8 +78,9 @@ def _tangent(rotations: Array, states: Array, after: Array, d_rotations: Array, 
     return jax.jvp(_rotate, (rotations, states), (d_rotations, d_states))[1]
 
 
-def _tangent_transpose(rotations: Array, after: Array, cotangent: Array) -> tuple[Array, Array]:
+def _tangent_transpose(rotations: Array, states: Array, after: Array, cotangent: Array) -> tuple[Array, Array]:
     """Cotangents of (d_rotations, d_states)."""
+    del states
     w, x, y, z = rotations
     generator = lambda d: jnp.stack(multiply(tuple(d), (w, -x, -y, -z))[1:])  # noqa: E731  dV V^dagger
     return (
@@ -105,43 +105,3 @@ def _correlate(cotangent: Array, states: Array) -> Array:
         z = a0 * i0 - b0 * r0 - a1 * i1 + b1 * r1
         found.append(jnp.stack([x, y, z]).sum(1))
     return jnp.stack(found, 1)
-
-
-# The primitive. Its parameter `batch` counts leading axes added by `jax.vmap`.
-_tangent_p = Primitive("rotate_tangent")
-
-
-def _over(f, batch):
-    for _ in range(batch):
-        f = jax.vmap(f)
-    return f
-
-
-def _evaluate(*operands, batch):
-    return _over(_tangent, batch)(*operands)
-
-
-def _transpose(cotangent, rotations, states, after, d_rotations, d_states, *, batch):
-    del states, d_rotations, d_states
-    if type(cotangent) is ad.Zero:
-        return (None,) * 5
-    return None, None, None, *_over(_tangent_transpose, batch)(rotations, after, cotangent)
-
-
-def _batch(operands, axes, *, batch):
-    size = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
-
-    def to_front(x, axis):
-        return jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
-
-    return _tangent_p.bind(*map(to_front, operands, axes), batch=batch + 1), 0
-
-
-_tangent_p.def_impl(_evaluate)
-_tangent_p.def_abstract_eval(lambda *operands, batch: operands[-1])
-mlir.register_lowering(_tangent_p, mlir.lower_fun(_evaluate, multiple_results=False))
-ad.primitive_jvps[_tangent_p] = lambda primals, tangents, *, batch: jax.jvp(
-    lambda *x: _evaluate(*x, batch=batch), primals, tuple(ad.instantiate_zeros(t) for t in tangents)
-)
-ad.primitive_transposes[_tangent_p] = _transpose
-batching.primitive_batchers[_tangent_p] = _batch

@@ -12,21 +12,19 @@ per parameter set (`prepare`):
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from patchscape.blocks import (
     Array,
+    apply,
     apply_layers,
-    basis_bits,
     block_unitary,
-    einsum,
-    product,
+    real_form,
     ring_signs,
 )
 from patchscape.circuit import ENCODING_AXES, split_angles
 from patchscape.config import ModelConfig
-from patchscape.rotations import multiply, rotate
+from patchscape.rotations import multiply, rotate, rotation
 
 __all__ = ["Prepared", "expectations", "prepare", "rotate"]
 
@@ -36,42 +34,53 @@ class Prepared(NamedTuple):
 
     Attributes:
         start: (2, 2^q), the state after block 1.
-        middle: (2, 2^q, 2^q), CZ ring of encoding 1, then block 2.
-        last: (2, 2^q, 2^q), CZ ring of encoding 2, then block 3.
-        encodings: (2, q, q/2, 2), angles around every pixel: (half, wire, pixel j, before/after).
+        encodings: (2, q/2, 2, 4, 4, q), tables of both encodings (see `_encoding_tables`).
+        middle: (2 2^q, 2 2^q), CZ ring of encoding 1, then block 2, in `blocks.real_form`.
+        last: (2 2^q, 2 2^q), CZ ring of encoding 2, then block 3.
     """
 
     start: Array
+    encodings: Array
     middle: Array
     last: Array
-    encodings: Array
 
 
-def _encoding_rotations(encoding: Array, pixels: Array) -> Array:
-    """The rotation (4, q, N) of each wire: the author's sequence around its q/2 pixels.
+def _encoding_tables(angles: Array) -> Array:
+    """What the angles contribute to an encoding layer.
+
+    The rotations about one pixel x, together, are linear in cos(x/2) and sin(x/2). As maps of the quaternion of
+    everything before, they are two matrices.
 
     Args:
-        encoding: (q, q/2, 2).
-        pixels: (q, q/2, N), angles in rad.
+        angles: (q, q/2, 2) in rad, around every pixel: (wire, pixel, before/after).
 
     Returns:
-        (4, q, N).
+        (q/2, 2, 4, 4, q): (pixel, cos/sin, to component, from component, wire).
     """
-    n_pixels, n = pixels.shape[1:]
-    is_x = np.array([[axis == "X" for axis in ENCODING_AXES[j % 2]] for j in range(n_pixels)], pixels.dtype)
+    basis = tuple(jnp.eye(4, dtype=angles.dtype)[..., None])
+    unit = {"1": (1, 0, 0, 0), "X": (0, 1, 0, 0), "Y": (0, 0, 1, 0)}
 
-    def turn(flag, angle):  # RX where the flag is 1, RY where it is 0
-        s = jnp.sin(angle / 2)
-        return jnp.cos(angle / 2), flag * s, (1 - flag) * s, jnp.zeros_like(s)
+    def pixel(axes: str, before: Array, after: Array) -> Array:
+        first = multiply(rotation(axes[0], before), basis)
+        turns = (multiply(rotation(axes[2], after), multiply(unit[axis], first)) for axis in ("1", axes[1]))
+        return jnp.stack([jnp.stack(turn) for turn in turns])
 
-    def pixel(total, step):  # a scan, because a chain of products compiles slowly in higher derivatives
-        flag, around, x = step
-        factor = multiply(turn(flag[1], x), turn(flag[0], around[:, :1]))
-        factor = multiply(turn(flag[2], around[:, 1:]), factor)
-        return jnp.stack(multiply(factor, tuple(total))), None
+    n_pixels = angles.shape[1]
+    return jnp.stack([pixel(ENCODING_AXES[j % 2], *angles[:, j].T) for j in range(n_pixels)])
 
-    one = jnp.zeros((4, pixels.shape[0], n), pixels.dtype).at[0].set(1)
-    return lax.scan(pixel, one, (is_x, encoding.swapaxes(0, 1), pixels.swapaxes(0, 1)))[0]
+
+def _encoding_rotations(tables: Array, pixels: Array) -> Array:
+    """Rotations (4, q, N) of an encoding layer, from its tables and pixels (q/2, q, N) in rad."""
+
+    def pixel(total, step):
+        (by_cos, by_sin), (c, s) = step
+        turn = c * by_cos[..., None] + s * by_sin[..., None]  # (4, 4, q, N)
+        return sum(turn[:, i] * total[i] for i in range(4)), None
+
+    start = jnp.zeros((4, *pixels.shape[1:]), pixels.dtype).at[0].set(1)
+    # As inputs of a scan, cosines and sines are computed once; inside, they would be computed for every use.
+    waves = jnp.stack([jnp.cos(pixels / 2), jnp.sin(pixels / 2)], 1)
+    return lax.scan(pixel, start, (tables, waves))[0]
 
 
 def prepare(cfg: ModelConfig, phi: Array) -> Prepared:
@@ -82,7 +91,7 @@ def prepare(cfg: ModelConfig, phi: Array) -> Prepared:
         phi: (n_params_per_qnn,) in rad.
 
     Returns:
-        The start state, the two unitaries and the encoding angles.
+        The start state, the tables of the encodings and the two unitaries.
     """
     q = cfg.n_qubits
     (first, second, third), encodings = split_angles(cfg, phi)
@@ -91,9 +100,9 @@ def prepare(cfg: ModelConfig, phi: Array) -> Prepared:
     last = signs[:, None] * block_unitary(third)  # undoes the ring after the last layer, which the ansatz leaves out
     return Prepared(
         apply_layers(first, zero_state)[..., 0],
-        block_unitary(second) * signs,
-        last * signs,
-        jnp.stack(encodings),
+        jnp.stack([_encoding_tables(angles) for angles in encodings]),
+        real_form(block_unitary(second) * signs),
+        real_form(last * signs),
     )
 
 
@@ -109,19 +118,21 @@ def expectations(cfg: ModelConfig, prepared: Prepared, patches: Array) -> Array:
         (N, K) expectation values in [-1, 1]: the X's, then the Z's (`circuit.observables`).
     """
     q, n = cfg.n_qubits, patches.shape[0]
-    pixels = patches.T.reshape(2, q, q // 2, n)
+    pixels = patches.T.reshape(2, q, q // 2, n).swapaxes(1, 2)
     start = jnp.broadcast_to(prepared.start[..., None], (*prepared.start.shape, n))
     s = rotate(_encoding_rotations(prepared.encodings[0], pixels[0]), start)
-    s = product(prepared.middle, s)
+    s = apply(prepared.middle, s)
     s = rotate(_encoding_rotations(prepared.encodings[1], pixels[1]), s)
-    s = product(prepared.last, s)
+    s = apply(prepared.last, s)
     return _measure(cfg, s).T
 
 
 def _measure(cfg: ModelConfig, s: Array) -> Array:
     """Expectation values (K, N) of the observables in states (2, 2^q, N)."""
-    half = cfg.n_classes // 2
-    z = einsum("sk,sn->kn", jnp.asarray(1 - 2 * basis_bits(cfg.n_qubits)[:, :half], s.dtype), jnp.sum(s * s, axis=0))
-    views = [s.reshape(2, 2**wire, 2, -1, s.shape[-1]) for wire in range(half)]
-    x = [2 * jnp.sum(v[:, :, 0] * v[:, :, 1], axis=(0, 1, 2)) for v in views]
-    return jnp.concatenate([jnp.stack(x), z])
+    n = s.shape[-1]
+    found = []
+    for wire in range(cfg.n_classes // 2):
+        (r0, r1), (i0, i1) = s.reshape(2, 2**wire, 2, -1, n).swapaxes(1, 2).reshape(2, 2, -1, n)  # by the wire's bit
+        x, z = 2 * (r0 * r1 + i0 * i1), r0 * r0 + i0 * i0 - r1 * r1 - i1 * i1
+        found.append(jnp.stack([x, z]).sum(1))
+    return jnp.stack(found, 1).reshape(-1, n)
