@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from patchscape import curvature, data, model
+from patchscape import curvature, experiments, model
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=3.0)
@@ -53,13 +53,12 @@ def test_product_with_a_vector_equals_the_dense_hessian_times_it(problem, hessia
 def test_product_over_chunks_does_not_depend_on_their_size(problem, hessian, chunk):
     params, angles, labels, _ = problem
     flat, unravel = ravel_pytree(params)
-    chunks = tuple(map(jnp.asarray, data.chunks(np.asarray(angles), np.asarray(labels), chunk)))
-    product = curvature.finite_sum_hvp(
-        lambda p: model.prepare(CFG, p), lambda s, c: model.chunk_loss(CFG, s, c), chunks
-    )
+    loss = experiments.FullDataLoss(CFG, np.asarray(angles), np.asarray(labels), chunk)
+    product, gradient = loss.at(flat)
     v = np.random.default_rng(1).normal(size=flat.size)
-    result = ravel_pytree(jax.jit(product)(params, unravel(jnp.asarray(v))))[0]
-    np.testing.assert_allclose(result, hessian @ v, atol=1e-11)
+    np.testing.assert_allclose(product(v), hessian @ v, atol=1e-11)
+    expected = jax.jit(jax.grad(lambda x: model.loss(CFG, unravel(x), angles, labels)))(flat)
+    np.testing.assert_allclose(gradient, expected, atol=1e-12)
 
 
 def test_gauss_newton_product_equals_jacobian_algebra(problem):

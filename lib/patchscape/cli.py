@@ -67,8 +67,7 @@ def curvature(
     chunk: Annotated[int, typer.Option(help="images per chunk; sets the memory")] = 500,
 ) -> None:
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
-    import jax
-    import jax.numpy as jnp
+    from jax.flatten_util import ravel_pytree
 
     from patchscape import config, data, experiments, results
     from patchscape import curvature as curv
@@ -77,12 +76,10 @@ def curvature(
         record = results.read(file)
         run = config.RunConfig(**record.meta["run"])
         images = data.load_run(run)
-        chunks = jax.tree.map(jnp.asarray, data.chunks(images.train_angles, images.train_labels, chunk))
-        product = experiments.hessian_product(run.model, chunks)
-        params = {
-            name: jnp.asarray(record.arrays[f"minimum/{name}"]) for name in ("phi", "bias")[: 1 + run.model.shared_bias]
-        }
-        found = curv.top_eigenvalues_of(product, params, k, tol=tol)
+        names = ("phi", "bias")[: 1 + run.model.shared_bias]
+        point, _ = ravel_pytree({name: record.arrays[f"minimum/{name}"] for name in names})
+        loss = experiments.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
+        found = curv.eigenpairs(loss.at(point)[0], loss.size, k, seed=0, tol=tol)
         for value, residual in zip(found.values, found.residuals, strict=True):
             typer.echo(f"{value:.6f}  residual {residual:.2e}")
         typer.echo(f"{'converged' if found.converged else 'NOT converged'} after {found.n_matvecs} products")

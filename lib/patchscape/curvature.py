@@ -69,8 +69,8 @@ def gauss_newton_vp(logits_fn: Callable[[Tree], jax.Array], loss_of_logits: Loss
 
 def finite_sum_hessian(
     prepare: Callable[[Tree], Tree], chunk_loss: Callable[[Tree, Tree], jax.Array], chunks: Tree
-) -> tuple[Callable[[Tree], Tree], Product]:
-    """Returns the Hessian of a loss summed over chunks of data, in the memory of one chunk.
+) -> tuple[Callable[[Tree], Tree], Product, Callable[[Tree], Tree]]:
+    """Returns the Hessian and the gradient of a loss summed over chunks of data, in the memory of one chunk.
 
     The loss is sum_i chunk_loss(prepare(params), chunk_i). What `prepare` computes is the same for all chunks: it is
     differentiated once per product, however many chunks there are. Everything that does not depend on the vector,
@@ -82,8 +82,9 @@ def finite_sum_hessian(
         chunks: pytree of arrays with a leading axis of chunks.
 
     Returns:
-        at: parameters -> a point, a pytree for the second function.
-        product: (point, v) -> H v, with v and the result like the parameters. Both may be compiled with `jax.jit`.
+        at: parameters -> a point, a pytree for the other two functions.
+        product: (point, v) -> H v, with v and the result like the parameters.
+        gradient: point -> gradient of the loss, like the parameters. All three may be compiled with `jax.jit`.
     """
 
     def over_chunks(f: Callable[[Tree], Tree], like: Tree) -> Tree:
@@ -92,12 +93,12 @@ def finite_sum_hessian(
 
     def at(params: Tree) -> Tree:
         shared, push_forward = jax.linearize(prepare, params)
-        gradient = over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared)
-        _, pull_back = jax.linearize(lambda p, c: jax.vjp(prepare, p)[1](c)[0], params, gradient)
-        return shared, push_forward, pull_back
+        by_shared = over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared)
+        gradient, pull_back = jax.linearize(lambda p, c: jax.vjp(prepare, p)[1](c)[0], params, by_shared)
+        return shared, push_forward, pull_back, gradient
 
     def product(point: Tree, v: Tree) -> Tree:
-        shared, push_forward, pull_back = point
+        shared, push_forward, pull_back, _ = point
         d_shared = push_forward(v)
 
         def d_gradient(chunk: Tree) -> Tree:
@@ -105,7 +106,7 @@ def finite_sum_hessian(
 
         return pull_back(v, over_chunks(d_gradient, shared))
 
-    return at, product
+    return at, product, lambda point: point[-1]
 
 
 def eigenpairs(

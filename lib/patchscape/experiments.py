@@ -17,34 +17,47 @@ TOLERANCE = 1e-3  # author's code: PyHessian's tolerance; here on the residual
 TOLERANCE_LOW = 3e-3  # ours: residual of the smallest eigenvalue, relative to the largest
 
 
-def hessian_product(cfg: ModelConfig, chunks: tuple[jax.Array, ...]) -> curvature.Product:
-    """Returns the Hessian product (params, v) -> H v of the mean loss over all chunks from `data.chunks`."""
-    return curvature.finite_sum_hvp(
-        lambda p: model.prepare(cfg, p), lambda shared, chunk: model.chunk_loss(cfg, shared, chunk), chunks
-    )
+class FullDataLoss:
+    """The mean loss over a whole data set: gradient and Hessian products in the memory of one chunk of images.
 
-
-def loss_and_products(cfg: ModelConfig, angles: np.ndarray, labels: np.ndarray) -> tuple[Callable, Callable]:
-    """Compiles the loss gradient and the Hessian product over a whole data set, once for all parameters.
+    Everything is compiled once, whatever the parameters. Vectors are flat (P,), in the order of `ravel_pytree`.
 
     Args:
         cfg: the model.
         angles: (N, side, side) in rad.
         labels: (N,).
-
-    Returns:
-        Two functions of flat vectors (P,) in the order of `ravel_pytree`: gradient(params) and product(params, v).
+        chunk: images at once; sets the memory, not the result.
     """
-    _, unravel = ravel_pytree(model.init(cfg, 0))
-    chunks = jax.tree.map(jnp.asarray, data.chunks(angles, labels, CHUNK))
-    product = hessian_product(cfg, chunks)
 
-    def total(p: dict[str, jax.Array]) -> jax.Array:
-        shared = model.prepare(cfg, p)
-        return jnp.sum(jax.lax.map(lambda chunk: model.chunk_loss(cfg, shared, chunk), chunks))
+    def __init__(self, cfg: ModelConfig, angles: np.ndarray, labels: np.ndarray, chunk: int = CHUNK) -> None:
+        dtype = jnp.result_type(float)
+        start, unravel = ravel_pytree(jax.tree.map(lambda a: a.astype(dtype), model.init(cfg, 0)))
+        at, product, gradient = curvature.finite_sum_hessian(
+            lambda p: model.prepare(cfg, p),
+            lambda shared, chunk: model.chunk_loss(cfg, shared, chunk),
+            jax.tree.map(jnp.asarray, data.chunks(angles, labels, chunk)),
+        )
+        self.size = start.size
+        self._at = jax.jit(lambda p: at(unravel(p)))
+        self._product = jax.jit(lambda point, v: ravel_pytree(product(point, unravel(v)))[0])
+        self._gradient = jax.jit(lambda point: ravel_pytree(gradient(point))[0])
 
-    gradient = jax.jit(lambda p: ravel_pytree(jax.grad(total)(unravel(p)))[0])
-    return gradient, jax.jit(lambda p, v: ravel_pytree(product(unravel(p), unravel(v)))[0])
+    def at(self, params: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+        """Takes the loss at a point; what does not depend on a vector is computed here, once.
+
+        Args:
+            params: (P,) in rad.
+
+        Returns:
+            The Hessian product, (P,) -> (P,) in float64, and the gradient (P,) in nats per rad.
+        """
+        dtype = jnp.result_type(float)
+        point = self._at(jnp.asarray(params, dtype))
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return np.asarray(self._product(point, jnp.asarray(v, dtype)), np.float64)
+
+        return product, np.asarray(self._gradient(point), np.float64)
 
 
 def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -61,11 +74,10 @@ def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[s
         One row per run: lambda_max, lambda_min and the residuals ||H v - lambda v|| (nats per rad^2), the flags
         `converged` and `converged_min`, n_matvecs, gradient_norm (nats per rad).
     """
-    gradient, product = loss_and_products(cfg, images.train_angles, images.train_labels)
-    rows = []
+    loss, rows = FullDataLoss(cfg, images.train_angles, images.train_labels), []
     for number in range(len(minima["phi"])):
         point, _ = ravel_pytree({name: jnp.asarray(value[number]) for name, value in minima.items()})
-        matvec = lambda v, p=point: np.asarray(product(p, jnp.asarray(v, jnp.float32)), np.float64)  # noqa: E731
+        matvec, gradient = loss.at(point)
         top = curvature.eigenpairs(matvec, point.size, 1, seed=0, tol=TOLERANCE)
         # Shifted by lambda_max, so that the residual of the lower end is judged on the scale of the whole spectrum.
         shift = float(top.values[0]) if len(top.values) else 0.0
@@ -77,7 +89,7 @@ def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[s
                 **_named(top, "max", "residual", "converged"),
                 **_named(low, "min", "residual_min", "converged_min"),
                 "n_matvecs": top.n_matvecs + low.n_matvecs,
-                "gradient_norm": float(jnp.linalg.norm(gradient(point))),
+                "gradient_norm": float(np.linalg.norm(gradient)),
             }
         )
     return pd.DataFrame(rows)
