@@ -28,7 +28,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env book test figures lint format lock serve clean
+.PHONY: help env book test figures bench lint format lock serve clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -70,6 +70,13 @@ lock: env ## renew the pins in requirements.lock after a change of pyproject.tom
 
 serve: env ## show the built book at http://localhost:8000 (PORT=8000)
 	@$(BIN)/python -m http.server $(PORT) --directory _build/html
+
+bench: ## time the simulator against others side by side (own environment; about half an hour)
+	@test -n "$(PYTHON)" || { echo "patchscape needs Python 3.11 or newer." >&2; exit 1; }
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r benchmarks/requirements.txt
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . torchquantum==0.1.7
+	@.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 clean: ## remove everything built (the environment stays)
 	@rm -rf _build out build .pytest_cache .ruff_cache .hypothesis

@@ -1,5 +1,9 @@
 """Curvature against dense algebra, finite differences and spectra known in advance."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,3 +122,41 @@ def test_a_residual_is_the_norm_of_what_is_left():
 def test_impossible_requests_are_refused_in_one_sentence():
     with pytest.raises(ValueError, match=r"k=9, which='LA', tol=0.001: choose k from 1 to 4"):
         curvature.eigenpairs(lambda v: v, 4, 9, seed=0)
+
+
+SHARDED = """
+import jax, numpy as np
+from patchscape import experiments, model
+from patchscape.config import ModelConfig
+from jax.flatten_util import ravel_pytree
+jax.config.update("jax_enable_x64", True)
+cfg = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4)
+rng = np.random.default_rng(0)
+angles, labels = rng.uniform(0, np.pi, (22, 4, 4)), rng.integers(0, 4, 22)
+point, _ = ravel_pytree(model.init(cfg, 0))
+v = rng.normal(size=point.size)
+devices = jax.devices()
+assert len(devices) == 4
+results = []
+for where in (None, devices, devices[:2]):
+    loss = experiments.FullDataLoss(cfg, angles, labels, chunk=8, devices=where)
+    product, gradient = loss.at(point)
+    results.append((product(v), gradient))
+used = {shard.device for shard in loss._chunks[0].addressable_shards}
+assert used == set(devices[:2]), used
+for other in results[1:]:
+    np.testing.assert_allclose(other[0], results[0][0], atol=1e-12)
+    np.testing.assert_allclose(other[1], results[0][1], atol=1e-12)
+try:
+    experiments.FullDataLoss(cfg, angles, labels, chunk=7, devices=devices)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_images_may_be_shared_by_several_devices():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", SHARDED]
+    done = subprocess.run(command, env={**os.environ, **flags}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "chunk=7 images cannot be shared by 4 devices: choose a multiple."

@@ -68,8 +68,8 @@ def gauss_newton_vp(logits_fn: Callable[[Tree], jax.Array], loss_of_logits: Loss
 
 
 def finite_sum_hessian(
-    prepare: Callable[[Tree], Tree], chunk_loss: Callable[[Tree, Tree], jax.Array], chunks: Tree
-) -> tuple[Callable[[Tree], Tree], Product, Callable[[Tree], Tree]]:
+    prepare: Callable[[Tree], Tree], chunk_loss: Callable[[Tree, Tree], jax.Array]
+) -> tuple[Callable[[Tree, Tree], Tree], Callable[[Tree, Tree, Tree], Tree], Callable[[Tree], Tree]]:
     """Returns the Hessian and the gradient of a loss summed over chunks of data, in the memory of one chunk.
 
     The loss is sum_i chunk_loss(prepare(params), chunk_i). What `prepare` computes is the same for all chunks: it is
@@ -79,32 +79,32 @@ def finite_sum_hessian(
     Args:
         prepare: parameters -> shared, any pytree.
         chunk_loss: (shared, chunk) -> scalar, linear weights included.
-        chunks: pytree of arrays with a leading axis of chunks.
 
     Returns:
-        at: parameters -> a point, a pytree for the other two functions.
-        product: (point, v) -> H v, with v and the result like the parameters.
+        at: (parameters, chunks) -> a point, a pytree for the other two functions; the chunks are a pytree of arrays
+            with a leading axis of chunks.
+        product: (point, v, chunks) -> H v, with v and the result like the parameters.
         gradient: point -> gradient of the loss, like the parameters. All three may be compiled with `jax.jit`.
     """
 
-    def over_chunks(f: Callable[[Tree], Tree], like: Tree) -> Tree:
+    def over_chunks(f: Callable[[Tree], Tree], like: Tree, chunks: Tree) -> Tree:
         add = lambda total, chunk: (jax.tree.map(jnp.add, total, f(chunk)), None)  # noqa: E731
         return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, like), chunks)[0]
 
-    def at(params: Tree) -> Tree:
+    def at(params: Tree, chunks: Tree) -> Tree:
         shared, push_forward = jax.linearize(prepare, params)
-        by_shared = over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared)
+        by_shared = over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared, chunks)
         gradient, pull_back = jax.linearize(lambda p, c: jax.vjp(prepare, p)[1](c)[0], params, by_shared)
         return shared, push_forward, pull_back, gradient
 
-    def product(point: Tree, v: Tree) -> Tree:
+    def product(point: Tree, v: Tree, chunks: Tree) -> Tree:
         shared, push_forward, pull_back, _ = point
         d_shared = push_forward(v)
 
         def d_gradient(chunk: Tree) -> Tree:
             return jax.jvp(lambda s: jax.grad(chunk_loss)(s, chunk), (shared,), (d_shared,))[1]
 
-        return pull_back(v, over_chunks(d_gradient, shared))
+        return pull_back(v, over_chunks(d_gradient, shared, chunks))
 
     return at, product, lambda point: point[-1]
 

@@ -27,19 +27,41 @@ class FullDataLoss:
         angles: (N, side, side) in rad.
         labels: (N,).
         chunk: images at once; sets the memory, not the result.
+        devices: where to put the images, an equal share of every chunk on each; None is JAX's default device. With
+            several processes (`jax.distributed.initialize`), pass `jax.devices()` on all of them.
+
+    Raises:
+        ValueError: if the devices cannot share a chunk equally.
     """
 
-    def __init__(self, cfg: ModelConfig, angles: np.ndarray, labels: np.ndarray, chunk: int = CHUNK) -> None:
+    def __init__(
+        self,
+        cfg: ModelConfig,
+        angles: np.ndarray,
+        labels: np.ndarray,
+        chunk: int = CHUNK,
+        devices: Sequence[jax.Device] | None = None,
+    ) -> None:
+        chunks = data.chunks(angles, labels, chunk)
+        if devices is None:
+            chunks = jax.tree.map(jnp.asarray, chunks)
+        elif len(chunks[1][0]) % len(devices):
+            raise ValueError(
+                f"chunk={len(chunks[1][0])} images cannot be shared by {len(devices)} devices: choose a multiple."
+            )
+        else:
+            images = jax.sharding.Mesh(np.asarray(devices), ("images",))
+            split = jax.sharding.NamedSharding(images, jax.sharding.PartitionSpec(None, "images"))
+            chunks = jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, split, a.__getitem__), chunks)
         dtype = jnp.result_type(float)
         start, unravel = ravel_pytree(jax.tree.map(lambda a: a.astype(dtype), model.init(cfg, 0)))
         at, product, gradient = curvature.finite_sum_hessian(
-            lambda p: model.prepare(cfg, p),
-            lambda shared, chunk: model.chunk_loss(cfg, shared, chunk),
-            jax.tree.map(jnp.asarray, data.chunks(angles, labels, chunk)),
+            lambda p: model.prepare(cfg, p), lambda shared, chunk: model.chunk_loss(cfg, shared, chunk)
         )
+        self._chunks = chunks
         self.size = start.size
-        self._at = jax.jit(lambda p: at(unravel(p)))
-        self._product = jax.jit(lambda point, v: ravel_pytree(product(point, unravel(v)))[0])
+        self._at = jax.jit(lambda p, chunks: at(unravel(p), chunks))
+        self._product = jax.jit(lambda point, v, chunks: ravel_pytree(product(point, unravel(v), chunks))[0])
         self._gradient = jax.jit(lambda point: ravel_pytree(gradient(point))[0])
 
     def at(self, params: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
@@ -52,10 +74,10 @@ class FullDataLoss:
             The Hessian product, (P,) -> (P,) in float64, and the gradient (P,) in nats per rad.
         """
         dtype = jnp.result_type(float)
-        point = self._at(jnp.asarray(params, dtype))
+        point = self._at(jnp.asarray(params, dtype), self._chunks)
 
         def product(v: np.ndarray) -> np.ndarray:
-            return np.asarray(self._product(point, jnp.asarray(v, dtype)), np.float64)
+            return np.asarray(self._product(point, jnp.asarray(v, dtype), self._chunks), np.float64)
 
         return product, np.asarray(self._gradient(point), np.float64)
 
