@@ -1,6 +1,6 @@
 """Times the same circuit in several simulators, side by side, after checking that they agree.
 
-Usage: make bench (or: python benchmarks/run.py --help). Results: benchmarks/results.json.
+Usage: make bench (or: python benchmarks/run.py --help). Results: data/results/benchmarks.json.
 
 One circuit of the paper (q wires, d layers per block, a q x q patch), the same parameters and images for all. For
 every point all contestants are run in turn, several times, and medians are compared: a slow spell of the machine
@@ -18,11 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from patchscape import config, data, model, results
+from patchscape import config, data, model, results, speed
 from patchscape.config import ModelConfig
 from patchscape.experiments import FullDataLoss
 
-HERE = Path(__file__).parent
 # (qubits, depth, images, contestants): against depth, against images, against qubits
 ALL = ("patchscape", "plain_jax", "torchquantum", "lightning")
 GRID = [
@@ -72,15 +71,6 @@ def compare(qubits: int, depth: int, images: int, names: tuple[str, ...], runs: 
         rows.append(size | medians | {"first_call": first[name], "runs": len(found[name]["forward"])})
         print(*(f"{key} {value:.4g}" if isinstance(value, float) else value for key, value in rows[-1].items()))
     return rows
-
-
-def floor() -> dict:
-    """The fastest real matrix product of the size of ours, in floating-point operations per second."""
-    a, b = jnp.ones((512, 512)), jnp.ones((512, 500))
-    product = jax.jit(lambda a, b: a @ b)
-    product(a, b).block_until_ready()
-    best = min(seconds(lambda: product(a, b).block_until_ready()) for _ in range(50))
-    return {"matrix_product_flops": 2 * 512 * 512 * 500 / best}
 
 
 def paper_size(images: int, depths: tuple[int, ...], runs: int) -> list[dict]:
@@ -158,7 +148,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="timed runs per contestant and point")
     parser.add_argument("--smoke", action="store_true", help="one tiny point, nothing stored")
     parser.add_argument("--only", choices=("grid", "paper", "headline"), help="renew one part of the results")
-    parser.add_argument("--out", type=Path, default=HERE / "results.json")
+    parser.add_argument("--out", type=Path, default=data.folder() / "results" / "benchmarks.json")
     args = parser.parse_args()
     if args.smoke:
         for point in SMOKE:
@@ -173,7 +163,7 @@ def main() -> None:
     for name, part in parts.items():
         if args.only in (None, name):
             stored[name] = {"rows": part(), "provenance": results.provenance()}
-            stored["floor"] = floor()
+            stored["floor"] = {"matrix_product": speed.matrix_product_rate()}
             results.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
 
 

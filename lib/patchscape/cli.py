@@ -65,8 +65,12 @@ def curvature(
     k: Annotated[int, typer.Option(help="number of eigenvalues")] = 1,
     tol: Annotated[float, typer.Option(help="residual relative to the largest eigenvalue")] = 1e-3,
     chunk: Annotated[int, typer.Option(help="images per chunk; sets the memory")] = 500,
+    store: Annotated[bool, typer.Option("--store", help="also write <run file>-curvature.safetensors")] = False,
 ) -> None:
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
+    import time
+
+    import numpy as np
     from jax.flatten_util import ravel_pytree
 
     from patchscape import config, data, experiments, results
@@ -79,10 +83,27 @@ def curvature(
         names = ("phi", "bias")[: 1 + run.model.shared_bias]
         point, _ = ravel_pytree({name: record.arrays[f"minimum/{name}"] for name in names})
         loss = experiments.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
-        found = curv.eigenpairs(loss.at(point)[0], loss.size, k, seed=0, tol=tol)
+        start = time.perf_counter()
+        product, gradient = loss.at(point)
+        found = curv.eigenpairs(product, loss.size, k, seed=0, tol=tol)
+        wall = time.perf_counter() - start
         for value, residual in zip(found.values, found.residuals, strict=True):
             typer.echo(f"{value:.6f}  residual {residual:.2e}")
-        typer.echo(f"{'converged' if found.converged else 'NOT converged'} after {found.n_matvecs} products")
+        state = "converged" if found.converged else "NOT converged"
+        typer.echo(f"{state} after {found.n_matvecs} products in {wall:.0f} s")
+        if store:
+            meta = {
+                "run": run.model_dump(mode="json"),
+                "run_file": results.checksum(record.arrays, record.meta),
+                "converged": found.converged,
+                "n_matvecs": found.n_matvecs,
+                "tol": tol,
+                "gradient_norm": float(np.linalg.norm(gradient)),
+                "wall_s": wall,
+                "provenance": results.provenance(),
+            }
+            arrays = {"values": found.values, "residuals": found.residuals}
+            results.write(file.with_name(f"{file.stem}-curvature.safetensors"), arrays, meta)
 
 
 @app.command()

@@ -317,3 +317,67 @@ def eigenvector_table(spectrum: dict[str, Any], count: int) -> pd.DataFrame:
             "gauss_newton": np.sum(v * (spectrum["gauss_newton"] @ v), axis=0) / spectrum["H"][:count],
         }
     )
+
+
+def stored_paper_runs() -> pd.DataFrame:
+    """Reads the stored runs of the paper's protocol and pairs them with the published ones.
+
+    Returns:
+        Two rows per run, `source` "published" and "ours": n_patches, depth, seed, epoch, train_loss, test_loss (nats),
+        test_accuracy, lambda_max (nats per rad^2, NaN if not stored), wall times of training and of the eigenvalue
+        (seconds, NaN if unknown), code. May be empty.
+
+    Raises:
+        ValueError: if a stored eigenvalue belongs to another run.
+    """
+    folder = data.folder() / "published"
+    minima, eigenvalues = pd.read_csv(folder / "minima.csv"), pd.read_csv(folder / "eigenvalues.csv")
+    published = minima.merge(eigenvalues[["n_patches", "depth", "lambda_max", "elapsed_s"]], on=["n_patches", "depth"])
+    rows = []
+    for path in sorted((data.folder() / "results" / "paper").glob("*.safetensors")):
+        if path.stem.endswith("-curvature"):
+            continue
+        record = results.read(path)
+        run, at = RunConfig(**record.meta["run"]), record.meta["minimum_epoch"]
+        size = {"n_patches": run.model.n_patches, "depth": run.model.depth, "seed": run.seed}
+        same = (published.n_patches == size["n_patches"]) & (published.depth == size["depth"])
+        for theirs in published[same].itertuples():
+            row = {"epoch": theirs.epoch, "train_loss": theirs.train_loss, "test_loss": theirs.test_loss}
+            row |= {"test_accuracy": theirs.test_acc, "lambda_max": theirs.lambda_max, "hessian_s": theirs.elapsed_s}
+            rows.append(size | {"source": "published"} | row)
+        row = {name: float(record.arrays[name][at]) for name in ("train_loss", "test_loss", "test_accuracy")}
+        row |= {"epoch": at, "training_s": record.meta["wall_s"], "code": record.meta["provenance"]["code"]}
+        beside = path.with_name(f"{path.stem}-curvature.safetensors")
+        if beside.exists():
+            found = results.read(beside)
+            if found.meta["run_file"] != results.checksum(record.arrays, record.meta):
+                raise ValueError(f"{beside} belongs to another run file: rerun `patchscape curvature --store {path}`.")
+            row |= {"lambda_max": float(found.arrays["values"][0]), "residual": float(found.arrays["residuals"][0])}
+            row |= {"hessian_s": found.meta["wall_s"], "products": found.meta["n_matvecs"]}
+            row |= {"gradient_norm": found.meta["gradient_norm"]}
+        rows.append(size | {"source": "ours"} | row)
+    return pd.DataFrame(rows)
+
+
+def stored_paper_curves() -> dict[str, tuple[np.ndarray, np.ndarray, int | None]]:
+    """Reads the training curves of the stored runs of the paper's protocol, beside the published ones.
+
+    Returns:
+        By title, "n = 4, d = 50": mean batch loss of every epoch (nats), published and ours, and the first epoch in
+        which they differ by more than 1 percent (None if there is none). Only the author's seed is compared.
+    """
+    published = pd.read_csv(data.folder() / "published" / "training_curves.csv")
+    out = {}
+    for path in sorted((data.folder() / "results" / "paper").glob("*.safetensors")):
+        if path.stem.endswith("-curvature"):
+            continue
+        record = results.read(path)
+        run = RunConfig(**record.meta["run"])
+        n, d = run.model.n_patches, run.model.depth
+        theirs = published[(published.n_patches == n) & (published.depth == d)].train_loss_mean60.to_numpy()
+        if run.seed != config.PAPER_SEED or not len(theirs):
+            continue
+        ours = record.arrays["batch_loss"].astype(float).mean(1)[: len(theirs)]
+        apart = np.flatnonzero(np.abs(ours / theirs[: len(ours)] - 1) > 0.01)
+        out[f"n = {n}, d = {d}"] = (theirs, ours, int(apart[0]) if len(apart) else None)
+    return out

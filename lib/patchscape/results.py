@@ -69,7 +69,8 @@ def _code_version() -> str:
         return "unknown"
 
 
-def _checksum(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
+def checksum(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of named arrays and plain JSON data, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
@@ -110,7 +111,7 @@ def write(path: str | Path, arrays: Mapping[str, Any], meta: Mapping[str, Any]) 
     """
     arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     meta = json.loads(json.dumps(meta))
-    header = json.dumps({"meta": meta, "sha256": _checksum(arrays, meta)})
+    header = json.dumps({"meta": meta, "sha256": checksum(arrays, meta)})
     write_bytes(path, save(arrays, metadata={_KEY: header}))
 
 
@@ -135,6 +136,6 @@ def read(path: str | Path) -> Record:
     if header is None:
         raise ValueError(f"{path} was not written by patchscape: move it elsewhere.")
     content = json.loads(header)
-    if content["sha256"] != _checksum(arrays, content["meta"]):
+    if content["sha256"] != checksum(arrays, content["meta"]):
         raise ValueError(f"{path} was changed after it was written (checksum differs): delete it and rerun.")
     return Record(arrays, content["meta"])

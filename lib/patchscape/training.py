@@ -168,7 +168,7 @@ def train(
         "run": run.model_copy(update={"seed": seeds[0]}).digest(),
         "seeds": seeds,
         "keep_trajectory": keep_trajectory,
-        "images": len(images.train_labels),
+        "images": results.checksum(dict(zip(images._fields, images, strict=True)), {}),
     }
     initial = [model.init(cfg, seed) for seed in seeds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *initial)

@@ -30,6 +30,7 @@ from patchscape.figures.spectrum import (
     outliers_against_classes,
     parts,
 )
+from patchscape.figures.speed import block_idea, cost_model, time_against
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
     explained,
@@ -38,15 +39,18 @@ from patchscape.figures.training import (
     quick_curves,
     random_surface,
     surfaces,
+    whole_runs,
 )
 
 __all__ = [
+    "block_idea",
     "block_matrix",
     "block_structure",
     "bound_against_measured",
     "circuit_rows",
     "coherence",
     "colour",
+    "cost_model",
     "coverage",
     "density_and_rank",
     "eigenvector_overlap",
@@ -68,5 +72,7 @@ __all__ = [
     "replay",
     "save",
     "surfaces",
+    "time_against",
     "use_style",
+    "whole_runs",
 ]

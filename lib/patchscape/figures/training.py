@@ -182,3 +182,25 @@ def path_against_plane(full: np.ndarray, true: np.ndarray, projected: np.ndarray
     ax.set(yscale="log", xlabel="epochs trained", ylabel="loss (nats)")
     ax.legend(fontsize=9)
     return fig
+
+
+def whole_runs(curves: Mapping[str, tuple[np.ndarray, np.ndarray, int | None]]) -> Figure:
+    """Draws whole training runs beside the published ones.
+
+    Args:
+        curves: from `experiments.stored_paper_curves`.
+
+    Returns:
+        The figure.
+    """
+    fig, axes = plt.subplots(1, max(1, len(curves)), figsize=(7, 3.4), squeeze=False, sharey=True)
+    for ax, (title, (theirs, ours, leaves)) in zip(axes[0], curves.items(), strict=False):
+        n = int(title.split(",")[0].split()[-1])
+        ax.semilogy(theirs, label="published", markersize=4, **PUBLISHED)
+        ax.semilogy(ours, color=colour(n), label="ours")
+        if leaves is not None:
+            ax.axvline(leaves, color=INK, ls=":", lw=1)
+        ax.set(title=title, xlabel="epoch")
+    axes[0, 0].set_ylabel("mean batch loss (nats)")
+    axes[0, -1].legend(fontsize=8)
+    return fig
