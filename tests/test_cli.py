@@ -20,6 +20,14 @@ def test_train_stores_one_run_file_per_seed_with_provenance(tmp_path):
     assert {"code", "libraries", "device", "created"} <= record.meta["provenance"].keys()
     assert not list((tmp_path / "unfinished").glob("*"))
 
+    done = CliRunner().invoke(app, ["curvature", str(files[0]), "--store", "--tol", "1e-2"])
+    assert done.exit_code == 0, done.output
+    found = results.read(files[0].with_name(f"{files[0].stem}-curvature.safetensors"))
+    assert f"{found.arrays['values'][0]:.6f}" in done.output
+    assert found.meta["converged"]
+    assert found.arrays["residuals"][0] <= 1e-2 * found.arrays["values"][0]
+    assert found.meta["run_file"] == results.checksum(record.arrays, record.meta)
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
