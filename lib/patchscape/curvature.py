@@ -73,8 +73,8 @@ def finite_sum_hessian(
     """Returns the Hessian and the gradient of a loss summed over chunks of data, in the memory of one chunk.
 
     The loss is sum_i chunk_loss(prepare(params), chunk_i). What `prepare` computes is the same for all chunks: it is
-    differentiated once per product, however many chunks there are. Everything that does not depend on the vector,
-    except what belongs to single chunks, is computed once per matrix.
+    differentiated once per product, however many chunks there are. It and the gradient, sums over all chunks that do
+    not depend on the vector, are computed once per matrix.
 
     Args:
         prepare: parameters -> shared, any pytree.
@@ -91,20 +91,24 @@ def finite_sum_hessian(
         add = lambda total, chunk: (jax.tree.map(jnp.add, total, f(chunk)), None)  # noqa: E731
         return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, like), chunks)[0]
 
+    def transposed(params: Tree, cotangent: Tree) -> Tree:
+        return jax.vjp(prepare, params)[1](cotangent)[0]
+
     def at(params: Tree, chunks: Tree) -> Tree:
-        shared, push_forward = jax.linearize(prepare, params)
+        shared = prepare(params)
         by_shared = over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared, chunks)
-        gradient, pull_back = jax.linearize(lambda p, c: jax.vjp(prepare, p)[1](c)[0], params, by_shared)
-        return shared, push_forward, pull_back, gradient
+        return params, shared, by_shared, transposed(params, by_shared)
 
     def product(point: Tree, v: Tree, chunks: Tree) -> Tree:
-        shared, push_forward, pull_back, _ = point
-        d_shared = push_forward(v)
+        params, shared, by_shared, _ = point
+        # `prepare` is run again, rather than linearised once: its residuals would need memory for every layer.
+        d_shared = jax.jvp(prepare, (params,), (v,))[1]
 
         def d_gradient(chunk: Tree) -> Tree:
             return jax.jvp(lambda s: jax.grad(chunk_loss)(s, chunk), (shared,), (d_shared,))[1]
 
-        return pull_back(v, over_chunks(d_gradient, shared, chunks))
+        d_by_shared = over_chunks(d_gradient, shared, chunks)
+        return jax.jvp(transposed, (params, by_shared), (v, d_by_shared))[1]
 
     return at, product, lambda point: point[-1]
 
