@@ -12,6 +12,7 @@ per parameter set (`prepare`):
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from patchscape.blocks import (
@@ -19,12 +20,13 @@ from patchscape.blocks import (
     apply,
     apply_layers,
     block_unitary,
+    einsum,
     real_form,
     ring_signs,
 )
 from patchscape.circuit import ENCODING_AXES, split_angles
 from patchscape.config import ModelConfig
-from patchscape.rotations import multiply, rotate, rotation
+from patchscape.rotations import multiply, rotate
 
 __all__ = ["Prepared", "expectations", "prepare", "rotate"]
 
@@ -45,6 +47,11 @@ class Prepared(NamedTuple):
     last: Array
 
 
+# Multiplication from the left by the rotations by pi about each axis (and by none), as maps of quaternions (4, 4).
+_UNITS = {"1": (1, 0, 0, 0), "X": (0, 1, 0, 0), "Y": (0, 0, 1, 0)}
+_LEFT = {axis: np.stack(multiply(unit, tuple(np.eye(4)))) for axis, unit in _UNITS.items()}
+
+
 def _encoding_tables(angles: Array) -> Array:
     """What the angles contribute to an encoding layer.
 
@@ -57,16 +64,16 @@ def _encoding_tables(angles: Array) -> Array:
     Returns:
         (q/2, 2, 4, 4, q): (pixel, cos/sin, to component, from component, wire).
     """
-    basis = tuple(jnp.eye(4, dtype=angles.dtype)[..., None])
-    unit = {"1": (1, 0, 0, 0), "X": (0, 1, 0, 0), "Y": (0, 0, 1, 0)}
+    axes = [ENCODING_AXES[j % 2] for j in range(angles.shape[1])]
+    pixel = np.array([[_LEFT["1"], _LEFT[middle]] for _, middle, _ in axes])
 
-    def pixel(axes: str, before: Array, after: Array) -> Array:
-        first = multiply(rotation(axes[0], before), basis)
-        turns = (multiply(rotation(axes[2], after), multiply(unit[axis], first)) for axis in ("1", axes[1]))
-        return jnp.stack([jnp.stack(turn) for turn in turns])
+    def around(side: int, axes: list[str]) -> Array:
+        half = angles[:, :, side].T[..., None, None] / 2
+        turns = np.array([_LEFT[axis] for axis in axes], angles.dtype)[:, None]
+        return jnp.cos(half) * np.eye(4, dtype=angles.dtype) + jnp.sin(half) * turns
 
-    n_pixels = angles.shape[1]
-    return jnp.stack([pixel(ENCODING_AXES[j % 2], *angles[:, j].T) for j in range(n_pixels)])
+    before, after = around(0, [first for first, _, _ in axes]), around(1, [last for _, _, last in axes])
+    return einsum("jwab,jsbc,jwcd->jsadw", after, pixel.astype(angles.dtype), before)
 
 
 def _encoding_rotations(tables: Array, pixels: Array) -> Array:
