@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from patchscape.figures.style import INK
 
@@ -40,6 +41,7 @@ def density_and_rank(values: np.ndarray, n_outliers: int, n_classes: int) -> Fig
         f" C = {n_classes}", (n_classes + 0.5, 0.97), xycoords=("data", "axes fraction"), va="top", color=INK
     )
     right.set(yscale="log", xlabel="rank", ylabel=r"eigenvalue (nats per rad$^2$)")
+    right.yaxis.set_minor_formatter(NullFormatter())
     return fig
 
 
