@@ -3,8 +3,7 @@ window.addEventListener("load", async () => {
   if (!window.MathJax?.startup) return;
   await window.MathJax.startup.promise;
   for (const formula of document.querySelectorAll("mjx-container:not([display])")) {
-    const column = formula.closest("p, li, td, dd, blockquote, div");
-    if (column && formula.getBoundingClientRect().width > column.clientWidth) {
+    if (formula.scrollWidth > formula.clientWidth + 1) {
       formula.classList.add("wide-math");
       formula.tabIndex = 0;
     }

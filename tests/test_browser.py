@@ -78,6 +78,10 @@ def test_page_does_not_scroll_sideways_on_a_phone(visit, document):
         .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
         .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360, page.evaluate(too_wide)
+    cut_off = """() => [...document.querySelectorAll('article mjx-container:not([display])')]
+        .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'auto')
+        .map(e => e.outerHTML.slice(0, 120))"""
+    page.wait_for_function(f"() => ({cut_off})().length === 0")
 
 
 @each_page
