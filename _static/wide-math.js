@@ -3,7 +3,8 @@ window.addEventListener("load", async () => {
   if (!window.MathJax?.startup) return;
   await window.MathJax.startup.promise;
   for (const formula of document.querySelectorAll("mjx-container:not([display])")) {
-    if (formula.scrollWidth > formula.clientWidth + 1) {
+    const column = formula.closest("p, li, td, dd, blockquote, div");
+    if (column && formula.scrollWidth > column.clientWidth) {
       formula.classList.add("wide-math");
       formula.tabIndex = 0;
     }

@@ -79,7 +79,7 @@ def test_page_does_not_scroll_sideways_on_a_phone(visit, document):
         .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360, page.evaluate(too_wide)
     cut_off = """() => [...document.querySelectorAll('article mjx-container:not([display])')]
-        .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'auto')
+        .filter(e => e.scrollWidth > innerWidth && getComputedStyle(e).overflowX !== 'auto')
         .map(e => e.outerHTML.slice(0, 120))"""
     page.wait_for_function(f"() => ({cut_off})().length === 0")
 
