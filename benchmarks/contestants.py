@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from patchscape import simulator
-from patchscape.circuit import gates, observables, qnode, split_angles
+from patchscape.blocks import ring_signs
+from patchscape.circuit import ENCODING_AXES, LAYER_AXES, gates, observables, qnode, split_angles
 from patchscape.config import ModelConfig
 
 
@@ -41,11 +42,7 @@ def plain_jax(cfg: ModelConfig) -> Contestant:
     """Gate by gate in JAX, complex64, all images at once; a scan over layers keeps the compile time small."""
     q = cfg.n_qubits
     generator = {"X": np.array([[0, 1], [1, 0]]), "Y": np.array([[0, -1j], [1j, 0]])}
-    ring = np.ones((2,) * q)
-    for i in range(q):
-        both = [slice(None)] * q
-        both[i] = both[(i + 1) % q] = 1
-        ring[tuple(both)] *= -1
+    ring = ring_signs(q).reshape((2,) * q)
 
     def turn(state, axis, wire, angle):  # state (N, 2, ..., 2); angle () or (N,)
         angle = jnp.reshape(angle, (-1, 1, 1)) / 2
@@ -56,7 +53,7 @@ def plain_jax(cfg: ModelConfig) -> Contestant:
 
     def layers(state, angles, last_ring):
         def layer(state, angles):
-            for axis, row in zip("XY", angles, strict=True):
+            for axis, row in zip(LAYER_AXES, angles, strict=True):
                 for wire in range(q):
                     state = turn(state, axis, wire, row[wire])
             return state * ring, None
@@ -74,7 +71,7 @@ def plain_jax(cfg: ModelConfig) -> Contestant:
                 break
             for wire in range(q):
                 for j in range(q // 2):
-                    around, axes = encodings[stage][wire, j], ("YXY", "XYX")[j % 2]
+                    around, axes = encodings[stage][wire, j], ENCODING_AXES[j % 2]
                     for axis, angle in zip(axes, (around[0], pixels[:, stage, wire, j], around[1]), strict=True):
                         state = turn(state, axis, wire, angle)
             state = state * ring
@@ -143,7 +140,8 @@ class _StubFinder(abc.MetaPathFinder, abc.Loader):
 
 def torchquantum(cfg: ModelConfig) -> Contestant:
     """TorchQuantum's functional gates and PyTorch's autograd, all images at once: what the paper used."""
-    sys.meta_path.append(_StubFinder())
+    if not any(isinstance(finder, _StubFinder) for finder in sys.meta_path):
+        sys.meta_path.append(_StubFinder())
     import torch
     import torchquantum as tq
     import torchquantum.functional as tqf

@@ -1,6 +1,7 @@
 """Experiments that several chapters share: train many seeds, then measure the curvature at their minima."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -192,6 +193,14 @@ def published_eigenvalues() -> pd.DataFrame:
     ]
 
 
+def _stored_runs(folder: str) -> Iterator[tuple[Path, results.Record, RunConfig]]:
+    """Every run file of a folder of data/results, with its configuration."""
+    for path in sorted((data.folder() / "results" / folder).glob("*.safetensors")):
+        record = results.read(path)
+        if "minimum_epoch" in record.meta:  # a file of eigenvalues has none
+            yield path, record, RunConfig(**record.meta["run"])
+
+
 def stored_replays() -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], pd.DataFrame]:
     """Reads the stored replays of the published first epoch and pairs them with the published losses.
 
@@ -201,9 +210,7 @@ def stored_replays() -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], pd.DataF
     """
     log = pd.read_csv(data.folder() / "published" / "training_log_epoch0.csv")
     pairs, rows = {}, []
-    for path in sorted((data.folder() / "results" / "replay").glob("*.safetensors")):
-        record = results.read(path)
-        run = RunConfig(**record.meta["run"])
+    for _, record, run in _stored_runs("replay"):
         n, d = run.model.n_patches, run.model.depth
         published = log[(log.n_patches == n) & (log.depth == d)].train_loss.to_numpy()
         # Only the author's own seed, data and learning rate are a replay.
@@ -334,11 +341,8 @@ def stored_paper_runs() -> pd.DataFrame:
     minima, eigenvalues = pd.read_csv(folder / "minima.csv"), pd.read_csv(folder / "eigenvalues.csv")
     published = minima.merge(eigenvalues[["n_patches", "depth", "lambda_max", "elapsed_s"]], on=["n_patches", "depth"])
     rows = []
-    for path in sorted((data.folder() / "results" / "paper").glob("*.safetensors")):
-        if path.stem.endswith("-curvature"):
-            continue
-        record = results.read(path)
-        run, at = RunConfig(**record.meta["run"]), record.meta["minimum_epoch"]
+    for path, record, run in _stored_runs("paper"):
+        at = record.meta["minimum_epoch"]
         size = {"n_patches": run.model.n_patches, "depth": run.model.depth, "seed": run.seed}
         same = (published.n_patches == size["n_patches"]) & (published.depth == size["depth"])
         for theirs in published[same].itertuples():
@@ -368,11 +372,7 @@ def stored_paper_curves() -> dict[str, tuple[np.ndarray, np.ndarray, int | None]
     """
     published = pd.read_csv(data.folder() / "published" / "training_curves.csv")
     out = {}
-    for path in sorted((data.folder() / "results" / "paper").glob("*.safetensors")):
-        if path.stem.endswith("-curvature"):
-            continue
-        record = results.read(path)
-        run = RunConfig(**record.meta["run"])
+    for _, record, run in _stored_runs("paper"):
         n, d = run.model.n_patches, run.model.depth
         theirs = published[(published.n_patches == n) & (published.depth == d)].train_loss_mean60.to_numpy()
         if run.seed != config.PAPER_SEED or not len(theirs):
