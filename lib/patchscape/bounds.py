@@ -79,7 +79,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
     """
     n, m, k = cfg.n_patches, cfg.n_params_per_qnn, cfg.n_classes
     size = n * m
-    factor = cfg.scale / n if cfg.aggregation == "mean" else cfg.scale
+    factor = cfg.factor
     d = decompose(cfg, params, angles, labels)
     x, x_bias = d.root[:, :size], d.root[:, size:]
     gauss_newton = x.T @ x
@@ -152,7 +152,7 @@ def decompose(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels:
         The parts, float64.
     """
     n, m, k, q = cfg.n_patches, cfg.n_params_per_qnn, cfg.n_classes, cfg.n_qubits
-    factor = cfg.scale / n if cfg.aggregation == "mean" else cfg.scale
+    factor = cfg.factor
     shifted = jnp.asarray(angles) + params["bias"] if cfg.shared_bias else jnp.asarray(angles)
     patches = model.cut_patches(cfg, shifted)
     # all 2 q outputs, of which the model uses k: one program for any number of classes

@@ -1,4 +1,4 @@
-"""Command line: `patchscape train`, `patchscape curvature`, `patchscape figures`."""
+"""Command line: train, curvature, grid, job, results, verify, figures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,7 @@ def train(
     trajectory: Annotated[bool, typer.Option(help="also store phi after every epoch")] = False,
     out: Annotated[Path, typer.Option(help="folder of run files")] = Path("data/results"),
 ) -> None:
-    """Train one configuration and store one run file per seed; a stopped run continues where it was."""
+    """Train one configuration and store all its seeds in one run file; a stopped run continues where it was."""
     from patchscape import config, data, training
 
     with _one_sentence():
@@ -36,17 +36,17 @@ def train(
         if epochs is not None:
             run = run.model_copy(update={"train": run.train.model_copy(update={"epochs": epochs})})
         seeds = seed or [run.seed]
-        runs = [config.RunConfig(**{**run.model_dump(), "seed": s}) for s in seeds]
-        images = data.load_run(run)
-        checkpoint = out / "unfinished" / f"{runs[0].name()}-x{len(seeds)}.safetensors"
+        run = config.RunConfig(**{**run.model_dump(), "seed": seeds[0]})
+        path = out / f"{run.name(seeds)}.safetensors"
+        checkpoint = out / "unfinished" / path.name
         trained = training.train(
-            run, images, seeds=seeds, checkpoint=checkpoint, keep_trajectory=trajectory, progress=True
+            run, data.load_run(run), seeds=seeds, checkpoint=checkpoint, keep_trajectory=trajectory, progress=True
         )
-        for number, one in enumerate(runs):
-            path = out / f"{one.name()}.safetensors"
-            training.store(path, one, trained, number)
-            typer.echo(f"{path}  minimum at epoch {trained.minimum_epoch[number]}, {_summary(trained, number)}")
-        checkpoint.unlink()
+        training.store(path, run, trained)
+        checkpoint.unlink(missing_ok=True)
+        typer.echo(path)
+        for number, one in enumerate(seeds):
+            typer.echo(f"seed {one}: minimum at epoch {trained.minimum_epoch[number]}, {_summary(trained, number)}")
 
 
 def _summary(trained, number: int) -> str:
@@ -63,47 +63,74 @@ def _summary(trained, number: int) -> str:
 def curvature(
     file: RunFile,
     k: Annotated[int, typer.Option(help="number of eigenvalues")] = 1,
+    number: Annotated[int, typer.Option(help="position of the seed in the run file, from 0")] = 0,
     tol: Annotated[float, typer.Option(help="residual relative to the largest eigenvalue")] = 1e-3,
     chunk: Annotated[int, typer.Option(help="images per chunk; sets the memory")] = 500,
-    store: Annotated[bool, typer.Option("--store", help="also write <run file>-curvature.safetensors")] = False,
 ) -> None:
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
     import time
 
-    import numpy as np
-    from jax.flatten_util import ravel_pytree
-
-    from patchscape import config, data, experiments, results
+    from patchscape import config, data, jobs, points, results
     from patchscape import curvature as curv
 
     with _one_sentence():
         record = results.read(file)
         run = config.RunConfig(**record.meta["run"])
         images = data.load_run(run)
-        names = ("phi", "bias")[: 1 + run.model.shared_bias]
-        point, _ = ravel_pytree({name: record.arrays[f"minimum/{name}"] for name in names})
-        loss = experiments.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
+        loss = points.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
         start = time.perf_counter()
-        product, gradient = loss.at(point)
-        found = curv.eigenpairs(product, loss.size, k, seed=0, tol=tol)
+        point = loss.at(points.flatten(jobs.minimum(record, number)))
+        found = curv.eigenpairs(point.hessian, loss.size, k, seed=0, tol=tol)
         wall = time.perf_counter() - start
         for value, residual in zip(found.values, found.residuals, strict=True):
             typer.echo(f"{value:.6f}  residual {residual:.2e}")
         state = "converged" if found.converged else "NOT converged"
         typer.echo(f"{state} after {found.n_matvecs} products in {wall:.0f} s")
-        if store:
-            meta = {
-                "run": run.model_dump(mode="json"),
-                "run_file": results.checksum(record.arrays, record.meta),
-                "converged": found.converged,
-                "n_matvecs": found.n_matvecs,
-                "tol": tol,
-                "gradient_norm": float(np.linalg.norm(gradient)),
-                "wall_s": wall,
-                "provenance": results.provenance(),
-            }
-            arrays = {"values": found.values, "residuals": found.residuals}
-            results.write(file.with_name(f"{file.stem}-curvature.safetensors"), arrays, meta)
+
+
+GridName = Annotated[str, typer.Argument(help="laptop, controls, paper, datasets, or smoke (seconds, to try out)")]
+Folder = Annotated[Path | None, typer.Option("--folder", help="folder of result files; default data/results/GRID")]
+
+
+@app.command()
+def grid(
+    name: GridName,
+    folder: Folder = None,
+    names: Annotated[bool, typer.Option("--names", help="print the names of the jobs only")] = False,
+) -> None:
+    """List the jobs of a grid and how far each is: missing, started, trained, done, or why its file is refused."""
+    from patchscape import data, grids, jobs
+
+    with _one_sentence():
+        for job in grids.jobs(name).values():
+            where = folder or data.folder() / "results" / name
+            typer.echo(job.name if names else f"{job.name}  {jobs.state(job, where)}")
+
+
+@app.command()
+def job(
+    grid: GridName,
+    name: Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")],
+    part: Annotated[str, typer.Argument(help="train, curvature, or all")] = "all",
+    folder: Folder = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="put an existing or damaged result aside and start anew")
+    ] = False,
+) -> None:
+    """Run one job of a grid; killed at any moment, it continues when it is run again."""
+    from patchscape import data, grids, jobs
+
+    with _one_sentence():
+        known = grids.jobs(grid)
+        if name not in known:
+            raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
+        if part not in {"train", "curvature", "all"}:
+            raise ValueError(f"part '{part}': choose train, curvature or all.")
+        where = folder or data.folder() / "results" / grid
+        if part != "curvature":
+            typer.echo(jobs.train(known[name], where, progress=True, redo=redo))
+        if part != "train":
+            typer.echo(jobs.measure(known[name], where, redo=redo))
 
 
 @app.command()
@@ -126,6 +153,6 @@ class _one_sentence:
         pass
 
     def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, ValueError | FileNotFoundError):
+        if isinstance(error, ValueError | OSError):  # a full disk and a forbidden folder are OSErrors
             typer.echo(f"patchscape: {error}", err=True)
             raise typer.Exit(1) from error

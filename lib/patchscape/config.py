@@ -7,7 +7,7 @@ Every constant is labelled with where it comes from: `paper` (arXiv:2504.19239),
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -123,6 +123,11 @@ class ModelConfig(_Frozen):
         return tuple(first + i * self.stride for i in range(k))
 
     @property
+    def factor(self) -> float:
+        """Weight of one circuit's expectation values in the logits: c / n for the mean, c for the sum."""
+        return self.scale / self.n_patches if self.aggregation == "mean" else self.scale
+
+    @property
     def n_params_per_qnn(self) -> int:
         """Number of trainable rotation angles in one circuit, (6 d + 2 q) q."""
         return (6 * self.depth + 2 * self.n_qubits) * self.n_qubits
@@ -159,10 +164,19 @@ class RunConfig(_Frozen):
     n_test: Annotated[int, Field(ge=1)] | None = None  # None: every image (paper)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1001  # author's code
 
-    def name(self) -> str:
-        """Returns a readable file stem: dataset, patches, depth, seed and the hash of everything."""
-        m = self.model
-        return f"{self.dataset}-n{m.n_patches}-d{m.depth}-s{self.seed}-{self.digest()}"
+    def name(self, seeds: Sequence[int] | None = None) -> str:
+        """Returns a readable file stem: dataset, patches, depth, seeds and the hash of everything.
+
+        Args:
+            seeds: of runs that are trained together, the first one being `seed`; None is `seed` alone.
+
+        Returns:
+            For example mnist-n4-d50-s1001-99aaabd7a733, or mnist-n4-d2-s0to9-... for ten seeds.
+        """
+        m, seeds = self.model, [self.seed] if seeds is None else list(seeds)
+        run = seeds == list(range(seeds[0], seeds[-1] + 1)) and len(seeds) > 1
+        which = f"{seeds[0]}to{seeds[-1]}" if run else "+".join(map(str, seeds))
+        return f"{self.dataset}-n{m.n_patches}-d{m.depth}-s{which}-{self.digest()}"
 
 
 PAPER_LEARNING_RATES = {50: 1e-2, 100: 5e-3, 150: 2.5e-3, 200: 1e-3}  # author's code

@@ -5,6 +5,7 @@ any pytree of arrays; eigenvalues are in nats per rad^2 when the loss is in nats
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -87,17 +88,10 @@ def finite_sum_hessian(
         gradient: point -> gradient of the loss, like the parameters. All three may be compiled with `jax.jit`.
     """
 
-    def over_chunks(f: Callable[[Tree], Tree], like: Tree, chunks: Tree) -> Tree:
-        add = lambda total, chunk: (jax.tree.map(jnp.add, total, f(chunk)), None)  # noqa: E731
-        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, like), chunks)[0]
-
-    def transposed(params: Tree, cotangent: Tree) -> Tree:
-        return jax.vjp(prepare, params)[1](cotangent)[0]
-
     def at(params: Tree, chunks: Tree) -> Tree:
         shared = prepare(params)
-        by_shared = over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared, chunks)
-        return params, shared, by_shared, transposed(params, by_shared)
+        by_shared = _over_chunks(lambda chunk: jax.grad(chunk_loss)(shared, chunk), shared, chunks)
+        return params, shared, by_shared, _transposed(prepare, params, by_shared)
 
     def product(point: Tree, v: Tree, chunks: Tree) -> Tree:
         params, shared, by_shared, _ = point
@@ -107,10 +101,50 @@ def finite_sum_hessian(
         def d_gradient(chunk: Tree) -> Tree:
             return jax.jvp(lambda s: jax.grad(chunk_loss)(s, chunk), (shared,), (d_shared,))[1]
 
-        d_by_shared = over_chunks(d_gradient, shared, chunks)
-        return jax.jvp(transposed, (params, by_shared), (v, d_by_shared))[1]
+        d_by_shared = _over_chunks(d_gradient, shared, chunks)
+        return jax.jvp(partial(_transposed, prepare), (params, by_shared), (v, d_by_shared))[1]
 
     return at, product, lambda point: point[-1]
+
+
+def finite_sum_gauss_newton(
+    prepare: Callable[[Tree], Tree],
+    outputs: Callable[[Tree, Tree], jax.Array],
+    weigh: Callable[[jax.Array, jax.Array, Tree], jax.Array],
+) -> Callable[[Tree, Tree, Tree], Tree]:
+    """Returns the product with sum_i J_i^T A_i J_i, J_i the Jacobian of outputs(prepare(params), chunk_i).
+
+    Args:
+        prepare: parameters -> shared, any pytree.
+        outputs: (shared, chunk) -> array of any shape.
+        weigh: (outputs, tangent, chunk) -> A_i times the tangent, linear and symmetric in the tangent.
+
+    Returns:
+        product: (point, v, chunks) -> product, where `point` is that of `finite_sum_hessian`.
+    """
+
+    def product(point: Tree, v: Tree, chunks: Tree) -> Tree:
+        params, shared, *_ = point
+        d_shared = jax.jvp(prepare, (params,), (v,))[1]
+
+        def by_chunk(chunk: Tree) -> Tree:
+            y, transpose = jax.vjp(lambda s: outputs(s, chunk), shared)
+            dy = jax.jvp(lambda s: outputs(s, chunk), (shared,), (d_shared,))[1]
+            return transpose(weigh(y, dy, chunk))[0]
+
+        return _transposed(prepare, params, _over_chunks(by_chunk, shared, chunks))
+
+    return product
+
+
+def _over_chunks(f: Callable[[Tree], Tree], like: Tree, chunks: Tree) -> Tree:
+    """Sum of f over chunks."""
+    add = lambda total, chunk: (jax.tree.map(jnp.add, total, f(chunk)), None)  # noqa: E731
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, like), chunks)[0]
+
+
+def _transposed(prepare: Callable[[Tree], Tree], params: Tree, cotangent: Tree) -> Tree:
+    return jax.vjp(prepare, params)[1](cotangent)[0]
 
 
 def eigenpairs(
@@ -164,6 +198,106 @@ def eigenpairs(
     scale = max(np.abs(values).max(initial=0), np.finfo(np.float32).tiny)
     converged = len(values) == k and bool(np.all(residuals <= tol * scale))
     return Eigenpairs(values, vectors, residuals, converged, count)
+
+
+class Krylov(NamedTuple):
+    """What Lanczos' method knows of a block-diagonal matrix of B blocks after k steps; all blocks take part at once.
+
+    Attributes:
+        values: (B, k) Ritz values in decreasing order; both ends of the spectrum converge first.
+        residuals: (B, k) norms ||H v - lambda v|| of the Ritz pairs, in the unit of the values.
+        weights: (B, k) squared overlap of each Ritz vector with the random start: with the values, a quadrature rule
+            of the spectral density seen from it.
+        vectors: (B, k, size) unit Ritz vectors.
+        n_matvecs: number of products.
+    """
+
+    values: np.ndarray
+    residuals: np.ndarray
+    weights: np.ndarray
+    vectors: np.ndarray
+    n_matvecs: int
+
+
+def lanczos(
+    matvec: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    *,
+    seed: int,
+    max_steps: int,
+    n_blocks: int = 1,
+    top: int = 1,
+    bottom: int = 0,
+    tol: float = 1e-3,
+) -> Krylov:
+    """Runs Lanczos' method with full reorthogonalisation until the wanted ends of the spectrum have converged.
+
+    One Krylov space serves both ends and the spectral density, which ARPACK's restarts do not. When the space is
+    exhausted (invariant subspace), a new random direction continues it.
+
+    Args:
+        matvec: (n_blocks size,) -> (n_blocks size,), float64 in and out, block diagonal in n_blocks blocks.
+        size: rows of one block.
+        seed: of the random start vectors.
+        max_steps: most products.
+        n_blocks: number of diagonal blocks, each with a Krylov space of its own.
+        top: stop when so many largest values have converged in every block ...
+        bottom: ... and so many smallest ones,
+        tol: to residuals below tol * max |value| of their block.
+
+    Returns:
+        Ritz values and vectors; values that have not converged say so by their residuals.
+
+    Raises:
+        ValueError: if a number is not allowed.
+    """
+    if size < 1 or max_steps < 1 or not 0 < tol < 1 or top + bottom > size:
+        raise ValueError(
+            f"size={size}, max_steps={max_steps}, top={top}, bottom={bottom}, tol={tol}: choose size and max_steps "
+            f"from 1, top + bottom at most size, 0 < tol < 1."
+        )
+    rng = np.random.default_rng(seed)
+    start = rng.standard_normal((n_blocks, size))
+    basis = [start / np.linalg.norm(start, axis=1, keepdims=True)]
+    diagonal, beside = [], []
+
+    def orthogonal(w: np.ndarray) -> np.ndarray:
+        q = np.stack(basis, 1)
+        for _ in range(2):  # twice is enough
+            w = w - np.einsum("bk,bks->bs", np.einsum("bks,bs->bk", q, w), q)
+        return w
+
+    for step in range(1, min(max_steps, size) + 1):
+        w = np.asarray(matvec(basis[-1].ravel()), np.float64).reshape(n_blocks, size)
+        diagonal.append(np.sum(basis[-1] * w, 1))
+        w = orthogonal(w)
+        length = np.linalg.norm(w, axis=1)
+        values, inner = _tridiagonal(diagonal, beside)
+        scale = np.abs(values).max(1)
+        exhausted = length <= 1e-10 * np.maximum(scale, np.finfo(np.float64).tiny)
+        length = np.where(exhausted, 0, length)
+        residuals = length[:, None] * np.abs(inner[:, -1])
+        wanted = residuals[:, np.r_[:top, max(step - bottom, 0) : step]] if step >= top + bottom else np.inf
+        if step == size or np.all(wanted <= tol * scale[:, None]):
+            break
+        if np.any(exhausted):
+            fresh = orthogonal(rng.standard_normal((n_blocks, size)))
+            w = np.where(exhausted[:, None], fresh, w)
+        beside.append(length)
+        basis.append(w / np.linalg.norm(w, axis=1, keepdims=True))
+    vectors = np.einsum("bki,bks->bis", inner, np.stack(basis[:step], 1))
+    return Krylov(values, residuals, inner[:, 0] ** 2, vectors, step)
+
+
+def _tridiagonal(diagonal: list[np.ndarray], beside: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (B, k) in decreasing order, and eigenvectors (B, k, k) as columns, of tridiagonal matrices."""
+    a = np.stack(diagonal, 1)
+    t = np.einsum("bi,ij->bij", a, np.eye(a.shape[1]))
+    if beside:
+        i = np.arange(a.shape[1] - 1)
+        t[:, i, i + 1] = t[:, i + 1, i] = np.stack(beside, 1)
+    values, vectors = np.linalg.eigh(t)
+    return values[:, ::-1], vectors[:, :, ::-1]
 
 
 def flat_matvec(product: Product, params: Tree) -> tuple[Callable[[np.ndarray], np.ndarray], int, Callable]:

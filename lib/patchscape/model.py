@@ -115,8 +115,7 @@ def patch_expectations(cfg: ModelConfig, shared: dict[str, Array], angles: Array
 
 def logits_from(cfg: ModelConfig, shared: dict[str, Array], angles: Array) -> Array:
     """Logits (N, C) from prepared circuits: c times the mean (or sum) of the expectation values over patches."""
-    combine = jnp.mean if cfg.aggregation == "mean" else jnp.sum
-    return cfg.scale * combine(patch_expectations(cfg, shared, angles), axis=0)
+    return cfg.factor * jnp.sum(patch_expectations(cfg, shared, angles), axis=0)
 
 
 def logits(cfg: ModelConfig, params: Params, angles: Array) -> Array:
@@ -176,6 +175,35 @@ def chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, A
     angles, labels, weights = chunk
     z = logits_from(cfg, shared, angles)
     return jnp.sum(weights * optax.softmax_cross_entropy_with_integer_labels(z, labels))
+
+
+def residual_chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
+    """Logits weighted by the residuals softmax(z) - e_y, which are not differentiated: its Hessian is R = H - G."""
+    angles, labels, weights = chunk
+    z = logits_from(cfg, shared, angles)
+    residuals = jax.lax.stop_gradient(jax.nn.softmax(z) - jax.nn.one_hot(labels, cfg.n_classes, dtype=z.dtype))
+    return jnp.sum(weights[:, None] * residuals * z)
+
+
+def own_logit(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
+    """Weighted sum over a chunk of each image's logit of its own class."""
+    angles, labels, weights = chunk
+    return jnp.sum(weights * jnp.take_along_axis(logits_from(cfg, shared, angles), labels[:, None], 1)[:, 0])
+
+
+def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
+    """Product of A = diag(softmax) - softmax softmax^T, the Hessian of the loss in the logits, with a tangent.
+
+    Args:
+        z: (N, C) logits.
+        tangent: (..., N, C).
+        weights: (N,) weight of each image in the loss.
+
+    Returns:
+        (..., N, C).
+    """
+    pi = jax.nn.softmax(z)
+    return weights[:, None] * pi * (tangent - jnp.sum(pi * tangent, -1, keepdims=True))
 
 
 @partial(jax.jit, static_argnums=0)

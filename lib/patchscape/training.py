@@ -229,24 +229,31 @@ def train(
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
-def store(path: str | Path, run: RunConfig, trained: Trained, number: int) -> None:
-    """Writes one seed's run as a run file: curves, parameters at the minimum, configuration and provenance.
+def store(
+    path: str | Path,
+    run: RunConfig,
+    trained: Trained,
+    *,
+    extra: dict[str, np.ndarray] | None = None,
+    keep_trajectory: bool = True,
+) -> None:
+    """Writes the runs of one configuration as a run file: curves, minima, configuration and provenance.
 
     Args:
         path: the file, ending in .safetensors.
-        run: the configuration, with that seed.
+        run: the configuration.
         trained: from `train`.
-        number: position of the seed in `trained.seeds`.
+        extra: more arrays with a leading axis of seeds.
+        keep_trajectory: whether phi after every epoch goes into the file, if there is one.
     """
-    arrays = {name: getattr(trained, name)[number] for name in ("batch_loss", *_CURVES)}
-    arrays |= {f"minimum/{name}": value[number] for name, value in trained.minimum.items()}
-    if trained.trajectory is not None:
-        arrays["trajectory"] = trained.trajectory[number]
+    arrays = {name: getattr(trained, name) for name in ("batch_loss", *_CURVES, "minimum_epoch")}
+    arrays |= {f"minimum/{name}": value for name, value in trained.minimum.items()} | (extra or {})
+    if trained.trajectory is not None and keep_trajectory:
+        arrays["trajectory"] = trained.trajectory
     meta = {
-        "run": run.model_dump(mode="json"),
-        "minimum_epoch": int(trained.minimum_epoch[number]),
+        "run": run.model_copy(update={"seed": int(trained.seeds[0])}).model_dump(mode="json"),
+        "seeds": trained.seeds.tolist(),
         "wall_s": trained.wall_s,
-        "seeds_together": len(trained.seeds),
         "provenance": results.provenance(),
     }
     results.write(path, arrays, meta)

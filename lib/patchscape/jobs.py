@@ -1,0 +1,303 @@
+"""Runs one job of a grid: training, then everything measured at its minima. Killed at any moment, it continues.
+
+Two files come out, `<name>.safetensors` and `<name>-curvature.safetensors`. What is unfinished lies in the folder
+`unfinished` beside them and is rewritten after every epoch and after every measured point.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from patchscape import data, landscape, model, points, results, training
+from patchscape.config import RunConfig
+from patchscape.grids import Job
+
+_PRINCIPAL = 10  # ours: leading PCA ratios that are kept
+
+
+def paths(job: Job, folder: str | Path) -> tuple[Path, Path]:
+    """Returns the job's run file and its curvature file."""
+    return Path(folder) / f"{job.name}.safetensors", Path(folder) / f"{job.name}-curvature.safetensors"
+
+
+def state(job: Job, folder: str | Path) -> str:
+    """Returns how far a job is: "missing", "started", "trained", "done", or why a file of it is refused."""
+    run_file, curvature_file = paths(job, folder)
+    try:
+        if curvature_file.exists() and run_file.exists():
+            read_pair(run_file)
+            return "done"
+        if run_file.exists():
+            results.read(run_file)
+            return "trained"
+    except ValueError as error:
+        return str(error)
+    return "started" if _unfinished(run_file).exists() else "missing"
+
+
+def read_pair(run_file: Path) -> tuple[results.Record, results.Record | None]:
+    """Reads a run file and, if it is there, the curvature file that belongs to it.
+
+    Args:
+        run_file: as `paths` names it.
+
+    Returns:
+        Both records.
+
+    Raises:
+        ValueError: if a file is damaged or the second belongs to another run file.
+    """
+    record = results.read(run_file)
+    beside = run_file.with_name(f"{run_file.stem}-curvature.safetensors")
+    if not beside.exists():
+        return record, None
+    found = results.read(beside)
+    if found.meta["run_file"] != results.checksum(record.arrays, record.meta):
+        raise ValueError(f"{beside} belongs to another run file: delete it and rerun its job.")
+    return record, found
+
+
+def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = False) -> Path:
+    """Trains a job and writes its run file; does nothing if a sound one is there.
+
+    Args:
+        job: the job.
+        folder: of result files.
+        progress: show a progress bar.
+        redo: put a damaged file, or a checkpoint of other code, aside and start anew.
+
+    Returns:
+        The run file.
+
+    Raises:
+        ValueError: if a file is damaged or another process works on it.
+    """
+    path, _ = paths(job, folder)
+    with _alone(path):
+        if _sound(path, redo):
+            return path
+        checkpoint = _unfinished(path)
+        if redo:
+            checkpoint.unlink(missing_ok=True)
+        trained = training.train(
+            job.run,
+            data.load_run(job.run),
+            seeds=job.seeds,
+            checkpoint=checkpoint,
+            keep_trajectory=True,
+            progress=progress,
+        )
+        training.store(path, job.run, trained, extra=_principal(trained), keep_trajectory=job.level == "top")
+        checkpoint.unlink(missing_ok=True)
+    return path
+
+
+def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
+    """Measures the curvature at the minima of a trained job and writes it; does nothing if that is done.
+
+    Args:
+        job: the job.
+        folder: of result files.
+        redo: put a damaged file aside and start anew.
+
+    Returns:
+        The curvature file.
+
+    Raises:
+        ValueError: if a file is damaged, the job is not trained, or another process works on it.
+    """
+    run_file, path = paths(job, folder)
+    with _alone(path):
+        if not run_file.exists():
+            raise ValueError(f"{run_file} is missing: train the job first (`patchscape job GRID {job.name} train`).")
+        record = results.read(run_file)
+        identity = {"run_file": results.checksum(record.arrays, record.meta), "level": job.level}
+        if _sound(path, redo, identity["run_file"]):
+            return path
+        unfinished = _unfinished(path)
+        if redo:
+            unfinished.unlink(missing_ok=True)
+        found, wall = [], 0.0
+        if unfinished.exists():
+            saved = results.read(unfinished)
+            if saved.meta["identity"] == identity:
+                found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
+        images = data.load_run(job.run)
+        chunk = min(points.CHUNK, len(images.train_labels))
+        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels, chunk)
+        for number in range(len(found), len(job.seeds)):
+            start = time.perf_counter()
+            found.append(_measure_minimum(job, images, loss, points.flatten(minimum(record, number))))
+            wall += time.perf_counter() - start
+            if number + 1 < len(job.seeds):
+                results.write(unfinished, _stack(found), {"identity": identity, "wall_s": wall})
+        meta = {
+            "run": job.run.model_dump(mode="json"),
+            "seeds": list(job.seeds),
+            "level": job.level,
+            "run_file": identity["run_file"],
+            "wall_s": wall,
+            "provenance": results.provenance(),
+        }
+        results.write(path, _stack(found), meta)
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def minimum(record: results.Record, number: int) -> model.Params:
+    """Parameters of one seed's minimum in a run file.
+
+    Args:
+        record: of the run file.
+        number: position of the seed.
+
+    Returns:
+        {"phi", "bias"}, the latter with a shared bias only.
+
+    Raises:
+        ValueError: if the file has no such seed.
+    """
+    if not 0 <= number < len(record.meta["seeds"]):
+        raise ValueError(f"number={number}: the run file has seeds {record.meta['seeds']}, numbered from 0.")
+    prefix = "minimum/"
+    return {key[len(prefix) :]: value[number] for key, value in record.arrays.items() if key.startswith(prefix)}
+
+
+def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss, params: np.ndarray) -> dict:
+    """Columns of one minimum; a run that has diverged has no curvature, only NaN."""
+    cfg = job.run.model
+    if not np.all(np.isfinite(params)):
+        return {}
+    point = loss.at(params)
+    if job.level == "top":
+        columns, _ = points.spectrum(cfg, point, max_steps=40, top=1, bottom=0)
+        return columns
+    if job.level == "core":
+        columns, _ = points.spectrum(cfg, point)
+        return columns | points.gauss_newton(point) | points.without_bias(cfg, point)
+    columns, vectors = points.spectrum(cfg, point)
+    columns |= points.gauss_newton(point) | points.without_bias(cfg, point) | points.trace(point)
+    columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
+    refined, how = points.refine(loss, params, columns["gradient_norm"])
+    point = loss.at(refined)
+    again, vectors = points.spectrum(cfg, point)
+    again |= points.gauss_newton(point) | points.overlaps(point, again, vectors)
+    again |= dict(zip(_EVALUATED, evaluate(cfg, images, loss.unravel(refined)), strict=True))
+    return columns | how | {f"refined_{name}": value for name, value in again.items()}
+
+
+_EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def evaluate(cfg, images: data.ImageData, params: model.Params) -> tuple[float, float, float, float]:
+    """Loss (nats) and accuracy on all training images, then on all test images."""
+    train = model.evaluate(cfg, params, data.chunks(images.train_angles, images.train_labels, training.CHUNK))
+    test = model.evaluate(cfg, params, data.chunks(images.test_angles, images.test_labels, training.CHUNK))
+    return (*map(float, train), *map(float, test))
+
+
+def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
+    """Recomputes loss and largest Hessian eigenvalue at a stored minimum.
+
+    Args:
+        run_file: a run file that has its curvature file beside it.
+        number: position of the seed.
+
+    Returns:
+        train_loss and lambda_max (stored and again), and their relative differences.
+
+    Raises:
+        ValueError: if a file is damaged or there is no stored curvature.
+    """
+    record, found = read_pair(Path(run_file))
+    if found is None:
+        raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
+    run = RunConfig(**record.meta["run"])
+    images = data.load_run(run)
+    params = minimum(record, number)
+    stored_loss = float(record.arrays["train_loss"][number, record.arrays["minimum_epoch"][number]])
+    stored_top = float(found.arrays["lambda_max"][number])
+    again, *_ = evaluate(run.model, images, params)
+    loss = points.FullDataLoss(run.model, images.train_angles, images.train_labels)
+    top, _ = points.spectrum(run.model, loss.at(points.flatten(params)), max_steps=60, top=1, bottom=0, seed=1)
+    return {
+        "train_loss": stored_loss,
+        "train_loss_again": again,
+        "train_loss_difference": abs(again / stored_loss - 1),
+        "lambda_max": stored_top,
+        "lambda_max_again": float(top["lambda_max"]),
+        "lambda_max_difference": abs(float(top["lambda_max"]) / stored_top - 1),
+    }
+
+
+def _principal(trained: training.Trained) -> dict[str, np.ndarray]:
+    """PCA of every trajectory: ratios, coordinates in the plane, and each point's distance from the plane."""
+    found: dict[str, list] = {"pca_ratios": [], "pca_coordinates": [], "pca_distances": []}
+    for path, epoch in zip(trained.trajectory, trained.minimum_epoch, strict=True):
+        path = path.reshape(len(path), -1).astype(np.float64)
+        if len(path) < 3 or not np.all(np.isfinite(path)):
+            return {}
+        plane = landscape.pca_plane(path, int(epoch) + 1)
+        singular = np.linalg.svd(path - path.mean(0), compute_uv=False)
+        ratios = (singular**2 / np.sum(singular**2))[:_PRINCIPAL]
+        found["pca_ratios"].append(np.pad(ratios, (0, _PRINCIPAL - len(ratios))))
+        found["pca_coordinates"].append(plane.coordinates)
+        away = path - plane.origin - plane.coordinates @ plane.directions
+        found["pca_distances"].append(np.linalg.norm(away, axis=1))
+    return {name: np.stack(value) for name, value in found.items()}
+
+
+def _stack(found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns of several minima, leading axis the seed; where a minimum has none, NaN."""
+    like = {name: np.asarray(value, float) for columns in found for name, value in columns.items()}
+    nothing = {name: np.full(value.shape, np.nan) for name, value in like.items()}
+    return {name: np.stack([np.asarray(c.get(name, nothing[name]), float) for c in found]) for name in like}
+
+
+def _unstack(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    count = len(next(iter(arrays.values()), []))
+    return [{name: value[i] for name, value in arrays.items()} for i in range(count)]
+
+
+def _unfinished(path: Path) -> Path:
+    return path.parent / "unfinished" / path.name
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Holds the lock of a result file; the system releases it when the process ends, however it ends."""
+    lock = _unfinished(path).with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"another process is working on {path}: wait for it, or stop it first.") from None
+
+
+def _sound(path: Path, redo: bool, run_file: str | None = None) -> bool:
+    """Says whether a result is there and whole; with `redo` a damaged one is put aside as <name>.damaged.
+
+    Returns:
+        Whether there is nothing left to do.
+
+    Raises:
+        ValueError: if it is damaged, or belongs to another run file, and `redo` is not given.
+    """
+    if not path.exists():
+        return False
+    try:
+        record = results.read(path)
+        if run_file is not None and record.meta["run_file"] != run_file:
+            raise ValueError(f"{path} belongs to another run file: delete it and rerun its job.")
+    except ValueError:
+        if not redo:
+            raise
+        path.replace(path.with_suffix(".damaged"))
+        return False
+    return not redo

@@ -1,0 +1,134 @@
+"""What is measured at a point, against the dense Hessian of a small model in float64."""
+
+import jax
+import numpy as np
+import pytest
+
+from patchscape import bounds, curvature, model, points
+from patchscape.config import ModelConfig
+
+CFG = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0)
+RNG = np.random.default_rng(0)
+ANGLES = RNG.uniform(0, np.pi / 4, (24, 6, 6))
+LABELS = RNG.integers(0, 4, 24).astype(np.int32)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["bias", "no bias"])
+def case(request):
+    """A point of a small model and its exact Hessian, rows in the order of `ravel_pytree`."""
+    with jax.enable_x64(True):
+        cfg = CFG.model_copy(update={"shared_bias": request.param})
+        params = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(cfg, 3))
+        loss = points.FullDataLoss(cfg, ANGLES, LABELS, chunk=7)
+        point = loss.at(points.flatten(params))
+        exact = bounds.decompose(cfg, params, ANGLES, LABELS)
+        n_phi = cfg.n_patches * cfg.n_params_per_qnn
+        order = np.r_[n_phi : loss.size, :n_phi]  # the bias first
+        g = (exact.root.T @ exact.root)[np.ix_(order, order)]
+        r = exact.residual[np.ix_(order, order)]
+        yield cfg, loss, point, params, g, r, exact.logit_gradients[..., order]
+
+
+def test_every_product_is_that_of_the_dense_matrix(case, x64):
+    cfg, loss, point, _, g, r, _ = case
+    v = np.random.default_rng(1).standard_normal(loss.size)
+    n_bias, m = loss.size - cfg.n_patches * cfg.n_params_per_qnn, cfg.n_params_per_qnn
+    blocks = np.zeros_like(g)
+    for p in range(cfg.n_patches):
+        own = slice(n_bias + p * m, n_bias + (p + 1) * m)
+        blocks[own, own] = g[own, own]
+    for product, matrix in (
+        (point.hessian, g + r),
+        (point.gauss_newton, g),
+        (point.residual, r),
+        (point.gauss_newton_per_patch, blocks),
+    ):
+        np.testing.assert_allclose(product(v), matrix @ v, atol=1e-10 * np.abs(matrix @ v).max())
+
+
+def test_class_means_are_the_means_of_the_own_logits_gradients(case, x64):
+    _, _, point, _, _, _, jacobian = case
+    own = jacobian[np.arange(len(LABELS)), LABELS]
+    np.testing.assert_allclose(point.class_means(), [own[c == LABELS].mean(0) for c in range(4)], atol=1e-12)
+
+
+def test_measured_columns_agree_with_the_dense_matrix(case, x64):
+    cfg, loss, point, params, g, r, jacobian = case
+    n, m = cfg.n_patches, cfg.n_params_per_qnn
+    n_bias = loss.size - n * m
+    values, vectors = np.linalg.eigh(g + r)
+    columns, found = points.spectrum(cfg, point)
+    columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
+    columns |= points.blocks(cfg, point, columns, found) | points.overlaps(point, columns, found)
+    top = values[::-1][: points.LEADING]
+    np.testing.assert_allclose(columns["eigenvalues"][: points.LEADING], top, atol=2e-3 * top[0])
+    assert columns["lambda_min"] == pytest.approx(values[0], abs=2e-3 * top[0])
+    assert columns["gauss_newton"] == pytest.approx(np.linalg.eigvalsh(g)[-1], rel=1e-4)
+    assert columns["lambda_max_phi"] == pytest.approx(np.linalg.eigvalsh((g + r)[n_bias:, n_bias:])[-1], rel=1e-4)
+    if cfg.shared_bias:
+        assert columns["gauss_newton_bias"] == pytest.approx(np.linalg.eigvalsh(g[:n_bias, :n_bias])[-1], rel=1e-4)
+    own = [slice(n_bias + p * m, n_bias + (p + 1) * m) for p in range(n)]
+    for name, matrix in (("gauss_newton_blocks", g), ("residual_blocks", r)):
+        exact = [np.linalg.eigvalsh(matrix[s, s])[-1] for s in own]
+        np.testing.assert_allclose(columns[name], exact, rtol=3e-2)
+    norms = [[np.linalg.norm((g + r)[a, b], 2) for b in own] for a in own]
+    assert np.all(np.abs(columns["block_norms"] - norms) <= columns["block_norms_error"] * 1.01)
+    np.testing.assert_allclose(columns["vector_shares"][: len(found)].sum(1), 1, atol=1e-9)
+    v = found[0]
+    assert columns["gauss_newton_share"][0] == pytest.approx(v @ g @ v / top[0], rel=1e-3)
+    means = np.stack([jacobian[np.arange(len(LABELS)), LABELS][c == LABELS].mean(0) for c in range(4)])
+    inside = np.linalg.lstsq(means.T, v, rcond=None)[0] @ means
+    assert columns["class_mean_overlap"][0] == pytest.approx(inside @ inside, rel=1e-6)
+    assert columns["gradient_norm"] == pytest.approx(np.linalg.norm(point.gradient))
+
+
+def test_the_trace_lies_within_its_error(case, x64):
+    _, _, point, _, g, r, _ = case
+    found = points.trace(point)
+    assert abs(found["trace"] - np.trace(g + r)) < 5 * found["trace_error"]
+
+
+def test_refining_lowers_the_gradient_and_never_returns_a_worse_point(case, x64):
+    _, loss, point, params, *_ = case
+    before = np.linalg.norm(point.gradient)
+    refined, how = points.refine(loss, points.flatten(params), before)
+    assert np.linalg.norm(loss.gradient(refined)) == pytest.approx(before / how["refine_fall"])
+    assert how["refine_fall"] > 1
+    assert how["refine_steps"] <= points.REFINE_STEPS
+
+
+def test_lanczos_finds_both_ends_of_every_block_of_a_known_matrix():
+    rng = np.random.default_rng(0)
+    matrices = [np.diag(d) for d in (np.linspace(-1, 5, 40), np.r_[9.0, 9.0, np.zeros(38)], np.zeros(40))]
+    turn, _ = np.linalg.qr(rng.standard_normal((40, 40)))
+    matrices = [turn @ a @ turn.T for a in matrices]
+
+    def matvec(v):
+        return np.concatenate([a @ x for a, x in zip(matrices, v.reshape(3, 40), strict=True)])
+
+    found = curvature.lanczos(matvec, 40, n_blocks=3, seed=0, max_steps=40, top=3, bottom=1, tol=1e-9)
+    np.testing.assert_allclose(found.values[0, :3], [5, 5 - 6 / 39, 5 - 12 / 39], atol=1e-8)
+    assert found.values[0, -1] == pytest.approx(-1, abs=1e-8)
+    # the space of one start vector holds one copy of a repeated eigenvalue; a fresh direction finds the other
+    np.testing.assert_allclose(found.values[1, :2], [9, 9], atol=1e-8)
+    np.testing.assert_allclose(found.values[2], 0, atol=1e-8)
+    for a, values, vectors, residuals in zip(matrices, found.values, found.vectors, found.residuals, strict=True):
+        true = np.linalg.norm(vectors @ a - values[:, None] * vectors, axis=1)
+        np.testing.assert_allclose(residuals, true, atol=1e-8)
+        np.testing.assert_allclose(vectors @ vectors.T, np.eye(len(vectors)), atol=1e-9)
+    np.testing.assert_allclose(found.weights.sum(1), 1)
+
+
+def test_the_ritz_weights_integrate_polynomials_of_the_spectrum_exactly():
+    matrix = np.diag(np.linspace(0, 3, 30))
+    found = curvature.lanczos(lambda v: matrix @ v, 30, seed=5, max_steps=6, top=1, tol=1e-12)
+    start = np.random.default_rng(5).standard_normal((1, 30))
+    start /= np.linalg.norm(start)
+    for power in range(2 * found.n_matvecs - 1):
+        moment = np.sum(start**2 * np.diag(matrix) ** power)
+        assert found.weights[0] @ found.values[0] ** power == pytest.approx(moment, rel=1e-9)
+
+
+def test_impossible_numbers_are_refused():
+    with pytest.raises(ValueError, match="choose size and max_steps from 1"):
+        curvature.lanczos(lambda v: v, 3, seed=0, max_steps=5, top=4)
