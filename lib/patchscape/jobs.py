@@ -185,8 +185,7 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
     columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
     refined, how = points.refine(loss, params, columns["gradient_norm"])
     point = loss.at(refined)
-    again, vectors = points.spectrum(cfg, point)
-    again |= points.gauss_newton(point) | points.overlaps(point, again, vectors)
+    again, _ = points.spectrum(cfg, point)
     again |= dict(zip(_EVALUATED, evaluate(cfg, images, loss.unravel(refined)), strict=True))
     return columns | how | {f"refined_{name}": value for name, value in again.items()}
 

@@ -4,7 +4,7 @@ Differs from the paper in nothing that we know of at `config.paper`; smaller run
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -111,6 +111,13 @@ def batches(labels: np.ndarray, cfg: TrainConfig, seed: int, epoch: int) -> np.n
     return np.stack([fold[: len(labels) // n_folds] for fold in folds])
 
 
+def _every_seed(f: Callable, *arguments):
+    """All seeds in one program: side by side on an accelerator, one after the other where only the caches are fast."""
+    if jax.default_backend() == "cpu":  # 1.7 times faster there: ten seeds' states do not fit into the cache
+        return jax.lax.map(lambda x: f(*x), arguments)
+    return jax.vmap(f)(*arguments)
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _epoch(cfg: ModelConfig, protocol: TrainConfig, params, state, angles, labels, index):
     """One epoch for every seed; index (S, B, batch)."""
@@ -126,12 +133,12 @@ def _epoch(cfg: ModelConfig, protocol: TrainConfig, params, state, angles, label
         (params, state), losses = jax.lax.scan(step, (params, state), index)
         return params, state, losses
 
-    return jax.vmap(one_seed)(params, state, index)
+    return _every_seed(one_seed, params, state, index)
 
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate(cfg: ModelConfig, params, chunks):
-    return jax.vmap(lambda p: model.evaluate(cfg, p, chunks))(params)
+    return _every_seed(lambda p: model.evaluate(cfg, p, chunks), params)
 
 
 def train(
