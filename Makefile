@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PARAMS ?= params/quick.yaml
 PORT ?= 8000
 PYTEST_ARGS ?= -n auto
+GRID ?= smoke
+PROFILE ?= local
 
 # The first Python found that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -28,7 +30,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env book test figures bench lint format lock serve clean
+.PHONY: help env book test figures grid bench lint format lock serve clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -55,6 +57,15 @@ test: env lint book ## run every check: lint, the book, unit tests, doctests, ch
 
 figures: env ## run all chapters with PARAMS=params/quick.yaml and write every figure to out/figures
 	@$(BIN)/patchscape figures --params $(PARAMS) --out out/figures
+
+grid: env .venv-grid/installed ## run what is missing of GRID=laptop (controls, paper, datasets, smoke); GRID_ARGS=-n only shows it
+	@.venv-grid/bin/snakemake -s workflow/Snakefile --profile workflow/profiles/$(PROFILE) $(GRID_ARGS) \
+		--config grid=$(GRID) patchscape=$(CURDIR)/$(BIN)/patchscape
+
+.venv-grid/installed: workflow/requirements.txt
+	@test -x .venv-grid/bin/python || $(PYTHON) -m venv .venv-grid
+	@.venv-grid/bin/python -m pip install --quiet --disable-pip-version-check -r workflow/requirements.txt
+	@touch $@
 
 lint: env ## check style, docstrings and formatting
 	@$(BIN)/ruff check --quiet --output-format concise .

@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 
 from patchscape import config, data, model, results, speed
 from patchscape.config import ModelConfig
-from patchscape.experiments import FullDataLoss
+from patchscape.points import FullDataLoss
 
 # (qubits, depth, images, contestants): against depth, against images, against qubits
 ALL = ("patchscape", "plain_jax", "torchquantum", "lightning")
@@ -85,7 +85,7 @@ def paper_size(images: int, depths: tuple[int, ...], runs: int) -> list[dict]:
         params = model.init(cfg, 1001)
         start = time.perf_counter()
         loss = FullDataLoss(cfg, angles, labels)
-        product, _ = loss.at(ravel_pytree(params)[0])
+        product = loss.at(ravel_pytree(params)[0]).hessian
         v = np.random.default_rng(0).normal(size=loss.size)
         product(v)
         row = {"images": images, "depth": depth, "first_product": time.perf_counter() - start}

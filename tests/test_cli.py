@@ -7,26 +7,25 @@ from patchscape import results
 from patchscape.cli import app
 
 
-def test_train_stores_one_run_file_per_seed_with_provenance(tmp_path):
+def test_train_stores_all_seeds_in_one_run_file_with_provenance(tmp_path):
     arguments = ["train", "--preset", "digits", "--n-patches", "4", "--depth", "1", "--epochs", "2"]
     done = CliRunner().invoke(app, [*arguments, "--seed", "3", "--seed", "4", "--trajectory", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    files = sorted(tmp_path.glob("*.safetensors"))
-    assert len(files) == 2
-    record = results.read(files[0])
+    (file,) = tmp_path.glob("*.safetensors")
+    record = results.read(file)
     assert record.meta["run"]["seed"] == 3
-    assert record.arrays["train_loss"].shape == (2,)
-    assert record.arrays["trajectory"].shape[0] == 3
+    assert record.meta["seeds"] == [3, 4]
+    assert record.arrays["train_loss"].shape == (2, 2)
+    assert record.arrays["trajectory"].shape[:2] == (2, 3)
     assert {"code", "libraries", "device", "created"} <= record.meta["provenance"].keys()
     assert not list((tmp_path / "unfinished").glob("*"))
 
-    done = CliRunner().invoke(app, ["curvature", str(files[0]), "--store", "--tol", "1e-2"])
+    done = CliRunner().invoke(app, ["curvature", str(file), "--number", "1", "--tol", "1e-2"])
     assert done.exit_code == 0, done.output
-    found = results.read(files[0].with_name(f"{files[0].stem}-curvature.safetensors"))
-    assert f"{found.arrays['values'][0]:.6f}" in done.output
-    assert found.meta["converged"]
-    assert found.arrays["residuals"][0] <= 1e-2 * found.arrays["values"][0]
-    assert found.meta["run_file"] == results.checksum(record.arrays, record.meta)
+    assert "converged after" in done.output
+    done = CliRunner().invoke(app, ["curvature", str(file), "--number", "2"])
+    assert done.exit_code == 1
+    assert "number=2: the run file has seeds [3, 4], numbered from 0." in done.output
 
 
 @pytest.mark.parametrize(

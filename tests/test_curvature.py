@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from patchscape import curvature, experiments, model
+from patchscape import curvature, model, points
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=3.0)
@@ -57,8 +57,9 @@ def test_product_with_a_vector_equals_the_dense_hessian_times_it(problem, hessia
 def test_product_over_chunks_does_not_depend_on_their_size(problem, hessian, chunk):
     params, angles, labels, _ = problem
     flat, unravel = ravel_pytree(params)
-    loss = experiments.FullDataLoss(CFG, np.asarray(angles), np.asarray(labels), chunk)
-    product, gradient = loss.at(flat)
+    loss = points.FullDataLoss(CFG, np.asarray(angles), np.asarray(labels), chunk)
+    at = loss.at(flat)
+    product, gradient = at.hessian, at.gradient
     v = np.random.default_rng(1).normal(size=flat.size)
     np.testing.assert_allclose(product(v), hessian @ v, atol=1e-11)
     expected = jax.jit(jax.grad(lambda x: model.loss(CFG, unravel(x), angles, labels)))(flat)
@@ -126,7 +127,7 @@ def test_impossible_requests_are_refused_in_one_sentence():
 
 SHARDED = """
 import jax, numpy as np
-from patchscape import experiments, model
+from patchscape import model, points
 from patchscape.config import ModelConfig
 from jax.flatten_util import ravel_pytree
 jax.config.update("jax_enable_x64", True)
@@ -139,8 +140,9 @@ devices = jax.devices()
 assert len(devices) == 4
 results = []
 for where in (None, devices, devices[:2]):
-    loss = experiments.FullDataLoss(cfg, angles, labels, chunk=8, devices=where)
-    product, gradient = loss.at(point)
+    loss = points.FullDataLoss(cfg, angles, labels, chunk=8, devices=where)
+    at = loss.at(point)
+    product, gradient = at.hessian, at.gradient
     results.append((product(v), gradient))
 used = {shard.device for shard in loss._chunks[0].addressable_shards}
 assert used == set(devices[:2]), used
@@ -148,7 +150,7 @@ for other in results[1:]:
     np.testing.assert_allclose(other[0], results[0][0], atol=1e-12)
     np.testing.assert_allclose(other[1], results[0][1], atol=1e-12)
 try:
-    experiments.FullDataLoss(cfg, angles, labels, chunk=7, devices=devices)
+    points.FullDataLoss(cfg, angles, labels, chunk=7, devices=devices)
 except ValueError as error:
     print(error)
 """

@@ -4,7 +4,7 @@ import csv
 import re
 from pathlib import Path
 
-from patchscape import experiments
+from patchscape import stored
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,9 +28,9 @@ def test_the_table_of_the_front_page_holds_the_published_numbers():
 
 def test_the_front_page_repeats_the_stored_run():
     text = " ".join((ROOT / "intro.md").read_text(encoding="utf-8").split())
-    runs = experiments.stored_paper_runs().set_index("source")
+    runs = stored.paper_runs().set_index("source")
     ours, published = runs.loc["ours"], runs.loc["published"]
-    (*_, leaves) = experiments.stored_paper_curves()["n = 4, d = 50"]
+    (*_, leaves) = stored.paper_curves()["n = 4, d = 50"]
     apart = 100 * (1 - ours.lambda_max / published.lambda_max)
     assert ours.epoch == published.epoch
     assert f"follows the published run for {leaves} epochs" in text

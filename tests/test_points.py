@@ -53,10 +53,10 @@ def test_class_means_are_the_means_of_the_own_logits_gradients(case, x64):
 
 
 def test_measured_columns_agree_with_the_dense_matrix(case, x64):
-    cfg, loss, point, params, g, r, jacobian = case
+    cfg, loss, point, _, g, r, jacobian = case
     n, m = cfg.n_patches, cfg.n_params_per_qnn
     n_bias = loss.size - n * m
-    values, vectors = np.linalg.eigh(g + r)
+    values = np.linalg.eigvalsh(g + r)
     columns, found = points.spectrum(cfg, point)
     columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
     columns |= points.blocks(cfg, point, columns, found) | points.overlaps(point, columns, found)

@@ -289,15 +289,16 @@ def test_no_epochs_return_the_initial_parameters(images):
     assert trained.trajectory.shape[:2] == (1, 1)
 
 
-def test_a_stored_run_holds_one_seed_with_its_configuration(whole, tmp_path):
+def test_a_run_file_holds_every_seed_with_the_configuration(whole, tmp_path):
     path = tmp_path / "run.safetensors"
-    run = RUN.model_copy(update={"seed": SEEDS[1]})
-    training.store(path, run, whole, 1)
+    training.store(path, RUN, whole, extra={"more": np.arange(len(SEEDS))})
     record = results.read(path)
-    for name in CURVES:
-        np.testing.assert_array_equal(record.arrays[name], getattr(whole, name)[1])
+    for name in (*CURVES, "minimum_epoch"):
+        np.testing.assert_array_equal(record.arrays[name], getattr(whole, name))
     for name, value in whole.minimum.items():
-        np.testing.assert_array_equal(record.arrays[f"minimum/{name}"], value[1])
-    assert RunConfig.model_validate(record.meta["run"]) == run
-    assert record.meta["minimum_epoch"] == whole.minimum_epoch[1]
-    assert {"wall_s", "seeds_together", "provenance"} <= record.meta.keys()
+        np.testing.assert_array_equal(record.arrays[f"minimum/{name}"], value)
+    assert record.arrays["more"].tolist() == list(range(len(SEEDS)))
+    assert RunConfig.model_validate(record.meta["run"]) == RUN.model_copy(update={"seed": SEEDS[0]})
+    assert record.meta["seeds"] == list(SEEDS)
+    assert record.meta["codes"] == [record.meta["provenance"]["code"]]
+    assert {"wall_s", "provenance"} <= record.meta.keys()

@@ -133,6 +133,81 @@ def job(
             typer.echo(jobs.measure(known[name], where, redo=redo))
 
 
+@app.command("results")
+def list_results(
+    grid: Annotated[list[str] | None, typer.Option(help="grid to list; repeat for several; default all")] = None,
+    where: Annotated[str | None, typer.Option(help="rows to keep, for example 'n_patches == 4 and depth > 2'")] = None,
+    columns: Annotated[str | None, typer.Option(help="columns to print, separated by commas")] = None,
+    out: Annotated[Path | None, typer.Option(help="write all columns to this .csv or .parquet file")] = None,
+) -> None:
+    """List the stored runs, one row per seed, diverged ones too; filter them; export the table."""
+    import pandas as pd
+
+    from patchscape import results, stored
+
+    with _one_sentence():
+        table = stored.runs(grid)
+        if where is not None:
+            try:
+                table = table.query(where)
+            except Exception as error:  # pandas raises whatever its parser meets
+                raise ValueError(
+                    f"where={where!r} does not select rows ({error}): name columns of the table."
+                ) from error
+        shown = _COLUMNS if columns is None else [name.strip() for name in columns.split(",")]
+        missing = [name for name in shown if name not in table]
+        if missing and len(table):
+            raise ValueError(f"no column '{missing[0]}': choose from {', '.join(table.columns)}.")
+        if out is None:
+            with pd.option_context("display.max_rows", None, "display.width", None):
+                typer.echo(table.reindex(columns=shown).to_string(index=False) if len(table) else "no stored run")
+        elif out.suffix == ".csv":
+            results.write_bytes(out, table.to_csv(index=False).encode())
+        elif out.suffix == ".parquet":
+            results.write_bytes(out, table.to_parquet(index=False))
+        else:
+            raise ValueError(f"out={out}: choose a file that ends in .csv or .parquet.")
+
+
+_COLUMNS = ["grid", "n_patches", "depth", "learning_rate", "seed", "epoch", "train_loss", "test_accuracy", "lambda_max"]
+
+
+@app.command()
+def verify(
+    files: Annotated[list[Path] | None, typer.Argument(help="run files; default every stored one")] = None,
+    sample: Annotated[int | None, typer.Option(help="check so many minima, drawn at random; default every one")] = None,
+    seed: Annotated[int, typer.Option(help="of the draw")] = 0,
+) -> None:
+    """Recompute loss and largest eigenvalue of stored minima and compare; exit status 1 if any differs."""
+    import random
+
+    from patchscape import data, grids, jobs, results
+
+    with _one_sentence():
+        found = files or [
+            path
+            for grid in grids.names()
+            for path in sorted((data.folder() / "results" / grid).glob("*.safetensors"))
+            if jobs.beside(path).exists()
+        ]
+        minima = [(path, i) for path in found for i in range(len(results.read(path).meta["seeds"]))]
+        if sample is not None:
+            minima = random.Random(seed).sample(minima, min(sample, len(minima)))
+        bad = 0
+        for path, number in minima:
+            again = jobs.verify(path, number)
+            good = again["train_loss_difference"] <= jobs.SAME_LOSS and again["lambda_max_difference"] <= jobs.SAME_TOP
+            bad += not good
+            typer.echo(
+                f"{'same' if good else 'DIFFERS'}  {path.stem} number {number}: "
+                f"loss {again['train_loss']:.6g}, again {again['train_loss_again']:.6g}; "
+                f"lambda_max {again['lambda_max']:.5g}, again {again['lambda_max_again']:.5g}"
+            )
+        if bad:
+            raise ValueError(f"{bad} of {len(minima)} stored minima differ from what is computed now.")
+        typer.echo(f"{len(minima)} minima agree")
+
+
 @app.command()
 def figures(
     params: Annotated[Path, typer.Option(help="YAML file of chapter parameters")] = Path("params/quick.yaml"),

@@ -1,86 +1,15 @@
 """Experiments that several chapters share: train many seeds, then measure the curvature at their minima."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.flatten_util import ravel_pytree
 
-from patchscape import bounds, config, curvature, data, model, results, training
+from patchscape import bounds, config, data, model, points, stored, training
 from patchscape.config import ModelConfig, RunConfig
-
-CHUNK = 500  # ours: images per chunk of a Hessian product
-TOLERANCE = 1e-3  # author's code: PyHessian's tolerance; here on the residual
-TOLERANCE_LOW = 3e-3  # ours: residual of the smallest eigenvalue, relative to the largest
-
-
-class FullDataLoss:
-    """The mean loss over a whole data set: gradient and Hessian products in the memory of one chunk of images.
-
-    Everything is compiled once, whatever the parameters. Vectors are flat (P,), in the order of `ravel_pytree`.
-
-    Args:
-        cfg: the model.
-        angles: (N, side, side) in rad.
-        labels: (N,).
-        chunk: images at once; sets the memory, not the result.
-        devices: where to put the images, an equal share of every chunk on each; None is JAX's default device. With
-            several processes (`jax.distributed.initialize`), pass `jax.devices()` on all of them.
-
-    Raises:
-        ValueError: if the devices cannot share a chunk equally.
-    """
-
-    def __init__(
-        self,
-        cfg: ModelConfig,
-        angles: np.ndarray,
-        labels: np.ndarray,
-        chunk: int = CHUNK,
-        devices: Sequence[jax.Device] | None = None,
-    ) -> None:
-        chunks = data.chunks(angles, labels, chunk)
-        if devices is None:
-            chunks = jax.tree.map(jnp.asarray, chunks)
-        elif len(chunks[1][0]) % len(devices):
-            raise ValueError(
-                f"chunk={len(chunks[1][0])} images cannot be shared by {len(devices)} devices: choose a multiple."
-            )
-        else:
-            images = jax.sharding.Mesh(np.asarray(devices), ("images",))
-            split = jax.sharding.NamedSharding(images, jax.sharding.PartitionSpec(None, "images"))
-            chunks = jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, split, a.__getitem__), chunks)
-        dtype = jnp.result_type(float)
-        start, unravel = ravel_pytree(jax.tree.map(lambda a: a.astype(dtype), model.init(cfg, 0)))
-        at, product, gradient = curvature.finite_sum_hessian(
-            lambda p: model.prepare(cfg, p), lambda shared, chunk: model.chunk_loss(cfg, shared, chunk)
-        )
-        self._chunks = chunks
-        self.size = start.size
-        self._at = jax.jit(lambda p, chunks: at(unravel(p), chunks))
-        self._product = jax.jit(lambda point, v, chunks: ravel_pytree(product(point, unravel(v), chunks))[0])
-        self._gradient = jax.jit(lambda point: ravel_pytree(gradient(point))[0])
-
-    def at(self, params: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
-        """Takes the loss at a point; what does not depend on a vector is computed here, once.
-
-        Args:
-            params: (P,) in rad.
-
-        Returns:
-            The Hessian product, (P,) -> (P,) in float64, and the gradient (P,) in nats per rad.
-        """
-        dtype = jnp.result_type(float)
-        point = self._at(jnp.asarray(params, dtype), self._chunks)
-
-        def product(v: np.ndarray) -> np.ndarray:
-            return np.asarray(self._product(point, jnp.asarray(v, dtype), self._chunks), np.float64)
-
-        return product, np.asarray(self._gradient(point), np.float64)
 
 
 def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -94,34 +23,20 @@ def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[s
         minima: parameters with a leading axis of runs, as `training.Trained.minimum`.
 
     Returns:
-        One row per run: lambda_max, lambda_min and the residuals ||H v - lambda v|| (nats per rad^2), the flags
-        `converged` and `converged_min`, n_matvecs, gradient_norm (nats per rad).
+        One row per run: lambda_max and lambda_min with their residuals ||H v - lambda v|| (nats per rad^2), the flags
+        `converged` and `converged_min` (residual at most `points.TOLERANCE` times lambda_max), n_products,
+        gradient_norm (nats per rad).
     """
-    loss, rows = FullDataLoss(cfg, images.train_angles, images.train_labels), []
+    loss, rows = points.FullDataLoss(cfg, images.train_angles, images.train_labels), []
     for number in range(len(minima["phi"])):
-        point, _ = ravel_pytree({name: jnp.asarray(value[number]) for name, value in minima.items()})
-        matvec, gradient = loss.at(point)
-        top = curvature.eigenpairs(matvec, point.size, 1, seed=0, tol=TOLERANCE)
-        # Shifted by lambda_max, so that the residual of the lower end is judged on the scale of the whole spectrum.
-        shift = float(top.values[0]) if len(top.values) else 0.0
-        shifted = lambda v, m=matvec, s=shift: m(v) - s * v  # noqa: E731
-        low = curvature.eigenpairs(shifted, point.size, 1, seed=0, tol=TOLERANCE_LOW, which="SA")
-        low = low._replace(values=low.values + shift)
-        rows.append(
-            {
-                **_named(top, "max", "residual", "converged"),
-                **_named(low, "min", "residual_min", "converged_min"),
-                "n_matvecs": top.n_matvecs + low.n_matvecs,
-                "gradient_norm": float(np.linalg.norm(gradient)),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _named(found: curvature.Eigenpairs, end: str, residual: str, converged: str) -> dict[str, Any]:
-    """One eigenpair as columns; an eigenvalue that was not found at all is NaN."""
-    value, rest = (found.values[0], found.residuals[0]) if len(found.values) else (np.nan, np.nan)
-    return {f"lambda_{end}": float(value), residual: float(rest), converged: found.converged}
+        point = loss.at(points.flatten({name: value[number] for name, value in minima.items()}))
+        columns, _ = points.spectrum(cfg, point, top=1)
+        rows.append({name: float(value) for name, value in columns.items() if np.ndim(value) == 0})
+    table = pd.DataFrame(rows)
+    allowed = points.TOLERANCE * table.lambda_max
+    return table.assign(
+        converged=table.lambda_max_residual <= allowed, converged_min=table.lambda_min_residual <= allowed
+    )
 
 
 def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:
@@ -168,62 +83,7 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
         trained = training.train(run, images, seeds=seeds)
         curved = curvature_at_minima(run.model, images, trained.minimum)
         tables.append(pd.concat([minima_table(run, trained), curved], axis=1))
-    return with_scaled(pd.concat(tables, ignore_index=True))
-
-
-def with_scaled(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds lambda_max n / (1 - exp(-train_loss)), which the bound T2 predicts to depend on neither n nor the loss."""
-    return table.assign(scaled=table.lambda_max * table.n_patches / -np.expm1(-table.train_loss))
-
-
-def published_eigenvalues() -> pd.DataFrame:
-    """Reads the twelve published eigenvalues, one run with seed 1001 each.
-
-    Returns:
-        Columns n_patches, depth, lambda_max (nats per rad^2), epoch, train_loss (nats), angles, learning_rate, scaled.
-    """
-    table = pd.read_csv(data.folder() / "published" / "eigenvalues.csv").rename(
-        columns={"train_loss_full": "train_loss"}
-    )
-    runs = [config.paper(n, d) for n, d in zip(table.n_patches, table.depth, strict=True)]
-    table["angles"] = [run.model.n_params_per_qnn for run in runs]
-    table["learning_rate"] = [run.train.learning_rate for run in runs]
-    return with_scaled(table)[
-        ["n_patches", "depth", "learning_rate", "angles", "lambda_max", "epoch", "train_loss", "scaled"]
-    ]
-
-
-def _stored_runs(folder: str) -> Iterator[tuple[Path, results.Record, RunConfig]]:
-    """Every run file of a folder of data/results, with its configuration."""
-    for path in sorted((data.folder() / "results" / folder).glob("*.safetensors")):
-        record = results.read(path)
-        if "minimum_epoch" in record.meta:  # a file of eigenvalues has none
-            yield path, record, RunConfig(**record.meta["run"])
-
-
-def stored_replays() -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], pd.DataFrame]:
-    """Reads the stored replays of the published first epoch and pairs them with the published losses.
-
-    Returns:
-        Losses by title, "n = 4, d = 50" -> (published, replayed), nats; and a table with one row per replay and the
-        columns n_patches, depth, largest_difference (relative), code, device, created. Both may be empty.
-    """
-    log = pd.read_csv(data.folder() / "published" / "training_log_epoch0.csv")
-    pairs, rows = {}, []
-    for _, record, run in _stored_runs("replay"):
-        n, d = run.model.n_patches, run.model.depth
-        published = log[(log.n_patches == n) & (log.depth == d)].train_loss.to_numpy()
-        # Only the author's own seed, data and learning rate are a replay.
-        same = run.model_copy(update={"train": config.paper(n, d).train}) == config.paper(n, d)
-        if not same or not len(published) or run.train.learning_rate != config.PAPER_LEARNING_RATES[d]:
-            continue
-        replayed = record.arrays["batch_loss"][0][: len(published)].astype(float)
-        made = record.meta["provenance"]
-        pairs[f"n = {n}, d = {d}"] = (published, replayed)
-        row = {"n_patches": n, "depth": d, "largest_difference": np.max(np.abs(replayed / published - 1))}
-        rows.append(row | {"code": made["code"], "device": made["device"]["kind"], "created": made["created"]})
-    columns = ["n_patches", "depth", "largest_difference", "code", "device", "created"]
-    return pairs, pd.DataFrame(rows, columns=columns)
+    return stored.with_scaled(pd.concat(tables, ignore_index=True))
 
 
 def bound_sweep(
@@ -324,60 +184,3 @@ def eigenvector_table(spectrum: dict[str, Any], count: int) -> pd.DataFrame:
             "gauss_newton": np.sum(v * (spectrum["gauss_newton"] @ v), axis=0) / spectrum["H"][:count],
         }
     )
-
-
-def stored_paper_runs() -> pd.DataFrame:
-    """Reads the stored runs of the paper's protocol and pairs them with the published ones.
-
-    Returns:
-        Two rows per run, `source` "published" and "ours": n_patches, depth, seed, epoch, train_loss, test_loss (nats),
-        test_accuracy, lambda_max (nats per rad^2, NaN if not stored), wall times of training and of the eigenvalue
-        (seconds, NaN if unknown), code. May be empty.
-
-    Raises:
-        ValueError: if a stored eigenvalue belongs to another run.
-    """
-    folder = data.folder() / "published"
-    minima, eigenvalues = pd.read_csv(folder / "minima.csv"), pd.read_csv(folder / "eigenvalues.csv")
-    published = minima.merge(eigenvalues[["n_patches", "depth", "lambda_max", "elapsed_s"]], on=["n_patches", "depth"])
-    rows = []
-    for path, record, run in _stored_runs("paper"):
-        at = record.meta["minimum_epoch"]
-        size = {"n_patches": run.model.n_patches, "depth": run.model.depth, "seed": run.seed}
-        same = (published.n_patches == size["n_patches"]) & (published.depth == size["depth"])
-        for theirs in published[same].itertuples():
-            row = {"epoch": theirs.epoch, "train_loss": theirs.train_loss, "test_loss": theirs.test_loss}
-            row |= {"test_accuracy": theirs.test_acc, "lambda_max": theirs.lambda_max, "hessian_s": theirs.elapsed_s}
-            rows.append(size | {"source": "published"} | row)
-        row = {name: float(record.arrays[name][at]) for name in ("train_loss", "test_loss", "test_accuracy")}
-        row |= {"epoch": at, "training_s": record.meta["wall_s"], "code": record.meta["provenance"]["code"]}
-        beside = path.with_name(f"{path.stem}-curvature.safetensors")
-        if beside.exists():
-            found = results.read(beside)
-            if found.meta["run_file"] != results.checksum(record.arrays, record.meta):
-                raise ValueError(f"{beside} belongs to another run file: rerun `patchscape curvature --store {path}`.")
-            row |= {"lambda_max": float(found.arrays["values"][0]), "residual": float(found.arrays["residuals"][0])}
-            row |= {"hessian_s": found.meta["wall_s"], "products": found.meta["n_matvecs"]}
-            row |= {"gradient_norm": found.meta["gradient_norm"]}
-        rows.append(size | {"source": "ours"} | row)
-    return pd.DataFrame(rows)
-
-
-def stored_paper_curves() -> dict[str, tuple[np.ndarray, np.ndarray, int | None]]:
-    """Reads the training curves of the stored runs of the paper's protocol, beside the published ones.
-
-    Returns:
-        By title, "n = 4, d = 50": mean batch loss of every epoch (nats), published and ours, and the first epoch in
-        which they differ by more than 1 percent (None if there is none). Only the author's seed is compared.
-    """
-    published = pd.read_csv(data.folder() / "published" / "training_curves.csv")
-    out = {}
-    for _, record, run in _stored_runs("paper"):
-        n, d = run.model.n_patches, run.model.depth
-        theirs = published[(published.n_patches == n) & (published.depth == d)].train_loss_mean60.to_numpy()
-        if run.seed != config.PAPER_SEED or not len(theirs):
-            continue
-        ours = record.arrays["batch_loss"].astype(float).mean(1)[: len(theirs)]
-        apart = np.flatnonzero(np.abs(ours / theirs[: len(ours)] - 1) > 0.01)
-        out[f"n = {n}, d = {d}"] = (theirs, ours, int(apart[0]) if len(apart) else None)
-    return out

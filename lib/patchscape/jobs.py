@@ -17,12 +17,20 @@ from patchscape import data, landscape, model, points, results, training
 from patchscape.config import RunConfig
 from patchscape.grids import Job
 
+SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
+SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
 _PRINCIPAL = 10  # ours: leading PCA ratios that are kept
 
 
 def paths(job: Job, folder: str | Path) -> tuple[Path, Path]:
     """Returns the job's run file and its curvature file."""
-    return Path(folder) / f"{job.name}.safetensors", Path(folder) / f"{job.name}-curvature.safetensors"
+    run_file = Path(folder) / f"{job.name}.safetensors"
+    return run_file, beside(run_file)
+
+
+def beside(run_file: Path) -> Path:
+    """Returns the name of the curvature file that belongs to a run file."""
+    return run_file.with_name(f"{run_file.stem}-curvature.safetensors")
 
 
 def state(job: Job, folder: str | Path) -> str:
@@ -53,12 +61,12 @@ def read_pair(run_file: Path) -> tuple[results.Record, results.Record | None]:
         ValueError: if a file is damaged or the second belongs to another run file.
     """
     record = results.read(run_file)
-    beside = run_file.with_name(f"{run_file.stem}-curvature.safetensors")
-    if not beside.exists():
+    path = beside(run_file)
+    if not path.exists():
         return record, None
-    found = results.read(beside)
+    found = results.read(path)
     if found.meta["run_file"] != results.checksum(record.arrays, record.meta):
-        raise ValueError(f"{beside} belongs to another run file: delete it and rerun its job.")
+        raise ValueError(f"{path} belongs to another run file: delete it and rerun its job.")
     return record, found
 
 
@@ -271,12 +279,16 @@ def _unfinished(path: Path) -> Path:
 def _alone(path: Path) -> Iterator[None]:
     """Holds the lock of a result file; the system releases it when the process ends, however it ends."""
     lock = _unfinished(path).with_suffix(".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
-            yield
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock, timeout=0)
+        held.acquire()
     except Timeout:
         raise ValueError(f"another process is working on {path}: wait for it, or stop it first.") from None
+    except OSError as error:
+        raise type(error)(f"{path} could not be written ({error.strerror}).") from error
+    with held:
+        yield
 
 
 def _sound(path: Path, redo: bool, run_file: str | None = None) -> bool:

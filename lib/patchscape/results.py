@@ -85,19 +85,26 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     Args:
         path: the file; missing folders are made.
         content: what it shall hold.
+
+    Raises:
+        OSError: if it cannot be written; an earlier file is left as it was.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            message = f"{path} could not be written ({error.strerror or error}); what was there is unchanged."
+            raise type(error)(message) from error
         raise
 
 

@@ -36,6 +36,7 @@ class Trained(NamedTuple):
         final: parameters after the last epoch, likewise.
         trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch, or None.
         wall_s: seconds spent, over all resumptions.
+        codes: versions of the code that took part, one unless a run was continued by another version.
     """
 
     seeds: np.ndarray
@@ -49,6 +50,7 @@ class Trained(NamedTuple):
     final: dict[str, np.ndarray]
     trajectory: np.ndarray | None
     wall_s: float
+    codes: tuple[str, ...] = ()
 
 
 def learning_rate(cfg: TrainConfig, epoch: int | jax.Array) -> jax.Array:
@@ -183,7 +185,8 @@ def train(
     history = {name: [] for name in ("batch_loss", *_CURVES)}
     best, epoch_of_best = params, np.full(len(seeds), -1)
     path = [np.asarray(params["phi"])]
-    wall = 0.0
+    wall, provenance = 0.0, results.provenance()
+    codes = [provenance["code"]]
     if checkpoint is not None and Path(checkpoint).exists():
         saved = results.read(checkpoint)
         if saved.meta["identity"] != identity:
@@ -191,6 +194,7 @@ def train(
         params, state, best = _unflatten(saved.arrays, (params, state, best))
         history = {name: list(saved.arrays[name]) for name in history}
         epoch_of_best, wall = saved.arrays["epoch_of_best"].copy(), saved.meta["wall_s"]
+        codes = list(dict.fromkeys([*saved.meta.get("codes", [saved.meta["provenance"]["code"]]), *codes]))
         path = list(saved.arrays["path"]) if keep_trajectory else path
 
     on_device = [jnp.asarray(x) for x in images]
@@ -217,7 +221,7 @@ def train(
             arrays = {name: np.stack(value) for name, value in history.items()}
             arrays |= {"epoch_of_best": epoch_of_best, **_flatten((params, state, best))}
             arrays |= {"path": np.stack(path)} if keep_trajectory else {}
-            meta = {"identity": identity, "wall_s": wall, "provenance": results.provenance()}
+            meta = {"identity": identity, "wall_s": wall, "codes": codes, "provenance": provenance}
             results.write(checkpoint, arrays, meta)
 
     curves = {name: np.stack(value, 1) for name, value in history.items()} if protocol.epochs else {}
@@ -230,6 +234,7 @@ def train(
         final=jax.tree.map(np.asarray, params),
         trajectory=np.stack(path, 1) if keep_trajectory else None,
         wall_s=wall,
+        codes=tuple(codes),
     )
 
 
@@ -261,6 +266,7 @@ def store(
         "run": run.model_copy(update={"seed": int(trained.seeds[0])}).model_dump(mode="json"),
         "seeds": trained.seeds.tolist(),
         "wall_s": trained.wall_s,
+        "codes": list(trained.codes),
         "provenance": results.provenance(),
     }
     results.write(path, arrays, meta)

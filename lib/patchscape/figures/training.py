@@ -188,7 +188,7 @@ def whole_runs(curves: Mapping[str, tuple[np.ndarray, np.ndarray, int | None]]) 
     """Draws whole training runs beside the published ones.
 
     Args:
-        curves: from `experiments.stored_paper_curves`.
+        curves: from `stored.paper_curves`.
 
     Returns:
         The figure.

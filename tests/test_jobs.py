@@ -1,0 +1,254 @@
+"""Jobs: killed, damaged, locked out, without disk; the numbers stay the same and nothing is lost."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from typer.testing import CliRunner
+
+from patchscape import cli, config, data, grids, jobs, results, stored
+from patchscape.config import ModelConfig, RunConfig, TrainConfig
+
+RUN = RunConfig(
+    model=ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=4),
+    train=TrainConfig(learning_rate=2e-2, epochs=3, batch_size=30),
+    dataset="digits",
+    n_train=60,
+    n_test=20,
+    seed=0,
+)
+JOB = grids.Job(RUN, (0, 1), "core", ("test",))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A folder with a finished job."""
+    folder = tmp_path_factory.mktemp("done")
+    jobs.train(JOB, folder)
+    jobs.measure(JOB, folder)
+    return folder
+
+
+def copied(done: Path, to: Path) -> tuple[Path, Path]:
+    for old, new in zip(jobs.paths(JOB, done), jobs.paths(JOB, to), strict=True):
+        new.write_bytes(old.read_bytes())
+    return jobs.paths(JOB, to)
+
+
+KILLED = """
+import os, signal, sys
+from patchscape import jobs
+sys.path.insert(0, {tests!r})
+from test_jobs import JOB
+rename, left = os.replace, int(sys.argv[2])
+def replace(*names):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)  # the new content is written, the old name still stands
+    rename(*names)
+os.replace = replace
+jobs.train(JOB, sys.argv[1])
+jobs.measure(JOB, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_training_in_the_hessian_and_while_writing_a_job_ends_with_the_same_numbers(done, tmp_path):
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    # renames that each run has ahead of it: 3 epochs, run file, first seed's curvature, curvature file
+    for kill_at, after in ((2, "started"), (4, "trained"), (2, "trained"), (0, "done")):
+        run = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path), str(kill_at)], capture_output=True, text=True
+        )
+        assert run.returncode == (-9 if kill_at else 0), run.stderr
+        assert jobs.state(JOB, tmp_path) == after
+    for ours, other in zip(jobs.paths(JOB, tmp_path), jobs.paths(JOB, done), strict=True):
+        a, b = results.read(ours).arrays, results.read(other).arrays
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_a_finished_job_is_left_as_it_is(done):
+    before = [path.stat().st_mtime_ns for path in jobs.paths(JOB, done)]
+    jobs.train(JOB, done)
+    jobs.measure(JOB, done)
+    assert [path.stat().st_mtime_ns for path in jobs.paths(JOB, done)] == before
+    assert jobs.state(JOB, done) == "done"
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["run file", "curvature file"])
+def test_truncated_and_edited_files_are_refused_by_name_and_recomputed_on_request(done, tmp_path, which):
+    files = copied(done, tmp_path)
+    content = files[which].read_bytes()
+    middle = len(content) - 9
+    for damaged in (content[:-40], content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
+        files[which].write_bytes(damaged)
+        assert str(files[which]) in jobs.state(JOB, tmp_path)
+        with pytest.raises(ValueError, match=r"safetensors (is not a whole|was changed)"):
+            (jobs.train, jobs.measure)[which](JOB, tmp_path)
+    if which == 0:
+        jobs.train(JOB, tmp_path, redo=True)
+        again, good = (results.read(jobs.paths(JOB, folder)[0]).arrays for folder in (tmp_path, done))
+        for name in good:
+            np.testing.assert_array_equal(again[name], good[name])
+        assert files[0].with_suffix(".damaged").read_bytes() == damaged
+
+
+def test_a_curvature_file_of_another_run_is_refused(done, tmp_path):
+    run_file, curvature_file = copied(done, tmp_path)
+    record = results.read(curvature_file)
+    results.write(curvature_file, record.arrays, {**record.meta, "run_file": "0" * 64})
+    assert "belongs to another run file" in jobs.state(JOB, tmp_path)
+    with pytest.raises(ValueError, match="belongs to another run file"):
+        jobs.measure(JOB, tmp_path)
+    with pytest.raises(ValueError, match="belongs to another run file"):
+        stored.runs(["smoke"], run_file.parent)
+
+
+def test_two_workers_cannot_write_one_file(tmp_path):
+    path, _ = jobs.paths(JOB, tmp_path)
+    lock = tmp_path / "unfinished" / f"{path.stem}.lock"
+    lock.parent.mkdir()
+    with FileLock(lock), pytest.raises(ValueError, match="another process is working on"):
+        jobs.train(JOB, tmp_path)
+    assert not path.exists()
+
+
+def test_a_full_disk_ends_in_one_sentence_and_earlier_results_survive(tmp_path):
+    """A limit on the size of files stands for the disk: writing fails in the same place, with another number."""
+    table = tmp_path / "table.csv"
+    table.write_text("earlier")
+    code = (
+        "import resource; from patchscape import cli; resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)); "
+        f"cli.app(['results', '--grid', 'paper', '--out', {str(table)!r}])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == f"patchscape: {table} could not be written (File too large); what was there is unchanged.\n"
+    assert table.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [table]  # no half-written file is left
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    folder = tmp_path / "file" / "results"
+    found = CliRunner().invoke(cli.app, ["job", "smoke", next(iter(grids.jobs("smoke"))), "--folder", str(folder)])
+    assert found.exit_code == 1
+    assert "could not be written (Not a directory)" in found.output
+
+
+def test_the_table_has_a_row_for_every_seed_and_a_diverged_run_is_in_it(done, tmp_path):
+    table = stored.runs(["smoke"], done)
+    assert table.seed.tolist() == [0, 1]
+    assert not table.diverged.any()
+    record, curvature = stored.jobs.read_pair(jobs.paths(JOB, done)[0])
+    assert table.lambda_max.tolist() == curvature.arrays["lambda_max"].tolist()
+    assert table.n_params.tolist() == [RUN.model.n_params] * 2
+    # a run whose loss is not a number from the first epoch on: no minimum, no curvature, and still a row
+    arrays = {name: value.copy() for name, value in record.arrays.items()}
+    arrays["train_loss"][1] = np.nan
+    arrays["minimum_epoch"][1] = -1
+    for name in ("minimum/phi", "minimum/bias"):
+        arrays[name][1] = np.nan
+    path, _ = jobs.paths(JOB, tmp_path)
+    results.write(path, arrays, record.meta)
+    jobs.measure(JOB, tmp_path)
+    table = stored.runs(["smoke"], tmp_path)
+    assert table.diverged.tolist() == [False, True]
+    assert np.isnan(table.lambda_max[1])
+    assert table.lambda_max[0] == pytest.approx(curvature.arrays["lambda_max"][0])
+
+
+def test_verify_recomputes_a_minimum_and_notices_another_number(done, tmp_path):
+    run_file, curvature_file = copied(done, tmp_path)
+    for number in range(2):
+        found = jobs.verify(run_file, number)
+        assert found["train_loss_difference"] < jobs.SAME_LOSS
+        assert found["lambda_max_difference"] < jobs.SAME_TOP
+    asked = CliRunner().invoke(cli.app, ["verify", str(run_file), "--sample", "1"])
+    assert asked.exit_code == 0, asked.output
+    assert "1 minima agree" in asked.output
+    record = results.read(curvature_file)
+    results.write(curvature_file, {**record.arrays, "lambda_max": record.arrays["lambda_max"] * 1.01}, record.meta)
+    asked = CliRunner().invoke(cli.app, ["verify", str(run_file)])
+    assert asked.exit_code == 1
+    assert "DIFFERS" in asked.output
+
+
+def test_a_stored_minimum_drawn_at_random_has_the_stored_loss_and_eigenvalue():
+    """A run of the laptop or controls grid; those of the paper's size take minutes (`patchscape verify`)."""
+    files = [item.path for grid in ("laptop", "controls", "datasets") for item in stored.read(grid) if item.curvature]
+    assert files
+    rng = np.random.default_rng()
+    path = files[rng.integers(len(files))]
+    number = int(rng.integers(len(results.read(path).meta["seeds"])))
+    found = jobs.verify(path, number)
+    assert found["train_loss_difference"] < jobs.SAME_LOSS, f"{path} number {number}"
+    assert found["lambda_max_difference"] < jobs.SAME_TOP, f"{path} number {number}"
+
+
+def test_every_grid_names_its_jobs_once_and_its_configurations_are_sound():
+    names = [name for grid in grids.names() for name in grids.jobs(grid)]
+    assert len(set(names)) == len(names)
+    for grid in grids.names():
+        for job in grids.jobs(grid).values():
+            assert job.run.seed == job.seeds[0]
+            assert job.run.dataset == "fashion_mnist" or job.run.n_train is None or job.run.n_train <= 60_000
+    with pytest.raises(ValueError, match="no grid 'big': choose one of laptop"):
+        grids.jobs("big")
+
+
+def test_every_stored_result_belongs_to_a_job_of_its_grid():
+    for grid in grids.names():
+        known = grids.jobs(grid)
+        for item in stored.read(grid):
+            assert item.path.stem in known
+            assert known[item.path.stem].run == item.run
+            assert not item.record.meta["provenance"]["code"].endswith("+changes")
+
+
+def test_the_stored_results_stay_small():
+    sizes = [path.stat().st_size for path in (data.folder() / "results").rglob("*") if path.is_file()]
+    assert sum(sizes) < 60e6
+    assert max(sizes) < 20e6
+
+
+def test_results_are_listed_filtered_and_exported(tmp_path):
+    import pandas as pd
+
+    def ask(*arguments):
+        return CliRunner().invoke(cli.app, ["results", *arguments])
+
+    listed = ask("--grid", "paper", "--where", "n_patches == 4", "--columns", "n_patches,seed,lambda_max")
+    assert listed.exit_code == 0, listed.output
+    assert "1001" in listed.output
+    for name, read in (("t.csv", pd.read_csv), ("t.parquet", pd.read_parquet)):
+        assert ask("--grid", "paper", "--out", str(tmp_path / name)).exit_code == 0
+        table = read(tmp_path / name)
+        assert {"lambda_max", "train_loss", "code", "n_patches"} <= set(table)
+    for wrong, sentence in (
+        (["--where", "n_patchez == 4"], "does not select rows"),
+        (["--columns", "lambda"], "no column 'lambda'"),
+        (["--out", "t.xls"], "choose a file that ends in .csv or .parquet"),
+        (["--grid", "big"], "no grid 'big'"),
+    ):
+        asked = ask("--grid", "paper", *wrong) if "--grid" not in wrong else ask(*wrong)
+        assert asked.exit_code == 1
+        assert sentence in asked.output
+
+
+def test_a_job_that_does_not_exist_is_named():
+    asked = CliRunner().invoke(cli.app, ["job", "smoke", "nothing"])
+    assert asked.exit_code == 1
+    assert "no job 'nothing' in grid 'smoke'" in asked.output
+
+
+def test_the_paper_grid_has_the_authors_seed_first_and_ten_seeds_in_all():
+    paper = list(grids.jobs("paper").values())
+    assert [job.seeds for job in paper[:12]] == [(config.PAPER_SEED,)] * 12
+    assert sum(len(job.seeds) for job in paper) == 120
