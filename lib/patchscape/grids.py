@@ -21,7 +21,7 @@ class Job(NamedTuple):
         run: the configuration; its seed is the first one.
         seeds: one training run each.
         level: what is measured at the minima. "full": everything, also after refinement; "core": both ends of the
-            spectrum, the Gauss-Newton part and phi alone; "top": the largest eigenvalue and the gradient.
+            spectrum and the Gauss-Newton part; "top": the largest eigenvalue and the gradient.
         studies: names of the questions that this job helps to answer.
     """
 

@@ -187,7 +187,7 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
         return columns
     if job.level == "core":
         columns, _ = points.spectrum(cfg, point)
-        return columns | points.gauss_newton(point) | points.without_bias(cfg, point)
+        return columns | points.gauss_newton(point)
     columns, vectors = points.spectrum(cfg, point)
     columns |= points.gauss_newton(point) | points.without_bias(cfg, point) | points.trace(point)
     columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
