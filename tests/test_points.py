@@ -129,6 +129,35 @@ def test_the_ritz_weights_integrate_polynomials_of_the_spectrum_exactly():
         assert found.weights[0] @ found.values[0] ** power == pytest.approx(moment, rel=1e-9)
 
 
+def test_the_ritz_values_are_those_of_matfree():
+    import jax.numpy as jnp
+    from matfree import decomp
+
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((60, 60))
+    matrix = matrix + matrix.T
+    start = np.random.default_rng(4).standard_normal(60)
+    with jax.enable_x64(True):
+        tridiagonal = decomp.tridiag_sym(15, reortho="full")
+        found = tridiagonal(lambda v: jnp.asarray(matrix) @ v, jnp.asarray(start / np.linalg.norm(start)))
+        diagonal = np.asarray(found.J_small)
+    ours = curvature.lanczos(lambda v: matrix @ v, 60, seed=4, max_steps=15, tol=1e-14)
+    np.testing.assert_allclose(ours.values[0][::-1], np.linalg.eigvalsh(diagonal), atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [4, 9])
+def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvature(n, x64):
+    one = ModelConfig(n_patches=1, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0, stride=0)
+    start = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(one, 0))
+    found = []
+    for cfg in (one, one.model_copy(update={"n_patches": n})):
+        params = start | {"phi": np.tile(start["phi"], (cfg.n_patches, 1))}
+        point = points.FullDataLoss(cfg, ANGLES, LABELS).at(points.flatten(params))
+        found.append(points.without_bias(cfg, point))
+    assert n * found[1]["lambda_max_phi"] == pytest.approx(found[0]["lambda_max_phi"], rel=1e-5)
+    assert found[1]["gauss_newton_bias"] == pytest.approx(found[0]["gauss_newton_bias"], rel=1e-5)
+
+
 def test_impossible_numbers_are_refused():
     with pytest.raises(ValueError, match="choose size and max_steps from 1"):
         curvature.lanczos(lambda v: v, 3, seed=0, max_steps=5, top=4)

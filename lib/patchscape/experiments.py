@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from patchscape import bounds, config, data, model, points, stored, training
+from patchscape import bounds, config, curvature, data, model, points, stored, training
 from patchscape.config import ModelConfig, RunConfig
 
 
@@ -184,3 +184,30 @@ def eigenvector_table(spectrum: dict[str, Any], count: int) -> pd.DataFrame:
             "gauss_newton": np.sum(v * (spectrum["gauss_newton"] @ v), axis=0) / spectrum["H"][:count],
         }
     )
+
+
+def stored_spectra(grid: str) -> tuple[dict[str, dict[str, np.ndarray]], pd.DataFrame]:
+    """Reads the leading eigenvalues of a grid's minima and counts the outliers of every run.
+
+    Args:
+        grid: name of the grid.
+
+    Returns:
+        By title, "n = 4, d = 2": `eigenvalues`, `refined_eigenvalues` and `class_mean_overlap` (S, k) of the converged
+        ranks, as far as they are stored; and a table with one row per run and point (`where` is "checkpoint" or
+        "refined"): n_patches, depth, classes, seed, outliers, gap.
+    """
+    spectra, rows = {}, []
+    for item in stored.read(grid):
+        if item.curvature is None:
+            continue
+        cfg, arrays = item.run.model, item.curvature.arrays
+        names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap")
+        kept = {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
+        spectra[f"n = {cfg.n_patches}, d = {cfg.depth}"] = kept
+        for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
+            for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
+                count = curvature.count_outliers(values, candidates=points.LEADING - 1)
+                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": cfg.n_classes, "seed": seed}
+                rows.append(row | {"where": where, "outliers": count, "gap": curvature.gap_ratio(values, count)})
+    return spectra, pd.DataFrame(rows)

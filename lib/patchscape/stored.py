@@ -197,3 +197,25 @@ def paper_curves() -> dict[str, tuple[np.ndarray, np.ndarray, int | None]]:
         apart = np.flatnonzero(np.abs(ours / theirs[: len(ours)] - 1) > 0.01)
         out[f"n = {n}, d = {d}"] = (theirs, ours, int(apart[0]) if len(apart) else None)
     return out
+
+
+def vary(table: pd.DataFrame, *free: str, **fixed: object) -> pd.DataFrame:
+    """Selects the runs that differ from the baseline of the laptop grid in the named fields only.
+
+    Args:
+        table: from `runs`.
+        *free: fields of the configuration that may take any stored value.
+        **fixed: fields that shall have another value than in the baseline (n = 4, depth 6).
+
+    Returns:
+        The rows.
+    """
+    baseline = grids.laptop()
+    wanted = {"dataset": baseline.dataset, "n_train": baseline.n_train}
+    wanted |= baseline.model.model_dump() | baseline.train.model_dump() | fixed
+    keep = np.ones(len(table), bool)
+    for name, value in wanted.items():
+        if name not in free:
+            column = table[name]
+            keep &= (column.isna() if value is None else column == value).to_numpy(bool)
+    return table[keep]

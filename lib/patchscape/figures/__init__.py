@@ -18,6 +18,14 @@ from patchscape.figures.bound import (
     proof_slack,
     published_collapse,
 )
+from patchscape.figures.controls import (
+    bound_stored,
+    checkpoint_and_refined,
+    gaps_and_classes,
+    generalisation,
+    runs_against,
+    with_published,
+)
 from patchscape.figures.hessian import (
     lambda_against_patches_and_depth,
     lambda_rescaled,
@@ -25,6 +33,7 @@ from patchscape.figures.hessian import (
     replay,
 )
 from patchscape.figures.spectrum import (
+    cumulative_density,
     density_and_rank,
     eigenvector_overlap,
     outliers_against_classes,
@@ -47,15 +56,20 @@ __all__ = [
     "block_matrix",
     "block_structure",
     "bound_against_measured",
+    "bound_stored",
+    "checkpoint_and_refined",
     "circuit_rows",
     "coherence",
     "colour",
     "cost_model",
     "coverage",
+    "cumulative_density",
     "density_and_rank",
     "eigenvector_overlap",
     "explained",
     "forward_pass",
+    "gaps_and_classes",
+    "generalisation",
     "lambda_against_patches_and_depth",
     "lambda_rescaled",
     "not_converged",
@@ -70,9 +84,11 @@ __all__ = [
     "quick_curves",
     "random_surface",
     "replay",
+    "runs_against",
     "save",
     "surfaces",
     "time_against",
     "use_style",
     "whole_runs",
+    "with_published",
 ]

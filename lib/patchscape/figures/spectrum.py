@@ -118,3 +118,31 @@ def outliers_against_classes(spectra: pd.DataFrame, counts: pd.DataFrame) -> Fig
     right.set(xlabel="number of classes C", ylabel="eigenvalues above the gap", xticks=classes, ylim=(0, None))
     right.legend()
     return fig
+
+
+def cumulative_density(exact: np.ndarray, nodes: np.ndarray, weights: np.ndarray) -> Figure:
+    """Draws the share of eigenvalues above a level: exact, and from Lanczos quadrature with its spread over probes.
+
+    Args:
+        exact: (P,) all eigenvalues.
+        nodes: (S, k) Ritz values of S random starts.
+        weights: (S, k) their weights, summing to 1 for each start.
+
+    Returns:
+        The figure, positive levels left and negative ones right.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(9.0, 3.7), sharey=True)
+    for ax, sign in zip(axes, (1, -1), strict=True):
+        high = (sign * exact).max()
+        levels = high * np.logspace(-6, 0.05, 120)
+        found = np.stack([[w[sign * x > level].sum() for level in levels] for x, w in zip(nodes, weights, strict=True)])
+        mean, error = found.mean(0), found.std(0, ddof=1) / np.sqrt(len(found))
+        ax.plot(levels, [(sign * exact > level).mean() for level in levels], color="black", lw=2, label="exact")
+        ax.plot(levels, mean, color=_OUTLIER, lw=1.2, label=f"Lanczos quadrature, {len(found)} starts")
+        ax.fill_between(levels, mean - 2 * error, mean + 2 * error, color=_OUTLIER, alpha=0.25, lw=0)
+        ax.set(xscale="log", yscale="log", ylim=(0.3 / len(exact), 2))
+        ax.set_xlabel(("level" if sign > 0 else "−level") + r" (nats per rad$^2$)")
+    axes[0].set(ylabel="share of eigenvalues beyond the level", title="positive")
+    axes[1].set(title="negative")
+    axes[0].legend(fontsize=9)
+    return fig

@@ -1,0 +1,233 @@
+"""Figures of the stored grid: ten seeds a point, one thing changed at a time."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from patchscape.figures.style import INK, PUBLISHED, colour
+
+_MARKERS = ("o", "s", "^", "v", "P", "X")
+LABELS = {
+    "lambda_max": r"$\lambda_{\max}$ (nats / rad$^2$)",
+    "refined_lambda_max": r"$\lambda_{\max}$, refined (nats / rad$^2$)",
+    "scaled": r"$\lambda_{\max}\, n / (1 - e^{-L})$",
+    "per_loss": r"$\lambda_{\max} / (1 - e^{-L})$ (nats / rad$^2$)",
+    "train_loss": "training loss (nats)",
+    "test_loss": "test loss (nats)",
+    "gap": "test loss − training loss (nats)",
+    "gradient_norm": "gradient norm (nats / rad)",
+    "n_patches": "number of patches $n$",
+    "depth": "layers per block $d$",
+    "learning_rate": "learning rate",
+    "stride": "pixels between neighbouring patches",
+    "n_classes": "number of classes $C$",
+    "coherence": r"coherence $\rho$",
+    "bias_share": "share of the top eigenvector on the bias",
+}
+
+
+def _tints(values: Sequence, hue: str) -> dict:
+    if hue == "n_patches":
+        return {value: colour(int(value)) for value in values}
+    return dict(zip(values, plt.get_cmap("viridis")(np.linspace(0, 0.8, len(values))), strict=True))
+
+
+def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mapping) -> None:
+    """Every run as a small dot; mean and one standard deviation of each group, joined by a line."""
+    values = sorted(table[hue].unique())
+    tints = _tints(values, hue)
+    for i, value in enumerate(values):
+        rows = table[table[hue] == value]
+        places = sorted(rows[x].unique())
+        shift = 1.04 ** (i - (len(values) - 1) / 2)
+        groups = [rows[rows[x] == place][y].dropna() for place in places]
+        for place, group in zip(places, groups, strict=True):
+            spread = np.exp(np.linspace(-0.015, 0.015, len(group)))
+            ax.plot(place * shift * spread, group, ".", color=tints[value], alpha=0.45, ms=5, mew=0)
+        mean, sd = [g.mean() for g in groups], [g.std(ddof=1) if len(g) > 1 else 0 for g in groups]
+        look = {"color": tints[value], "marker": _MARKERS[i % 6], "ms": 5, "capsize": 3, "lw": 1.2}
+        ax.errorbar(np.array(places) * shift, mean, sd, label=names.get(value, f"{value:g}"), **look)
+
+
+def runs_against(
+    table: pd.DataFrame,
+    x: str,
+    ys: Sequence[str],
+    *,
+    hue: str = "n_patches",
+    names: Mapping | None = None,
+    legend: str = "",
+    slope: float | None = None,
+) -> Figure:
+    """Draws quantities of all runs against one field, one colour per value of another.
+
+    Args:
+        table: one row per run; columns named below, all positive.
+        x: field on the horizontal axis.
+        ys: quantities, one panel each.
+        hue: field that sets colour and marker.
+        names: labels of its values in the legend.
+        legend: title of the legend.
+        slope: if given, a dashed line of this power law through the mean at the smallest x in every panel.
+
+    Returns:
+        The figure: every run as a dot; mean and standard deviation over seeds.
+    """
+    fig, axes = plt.subplots(1, len(ys), figsize=(3.7 * len(ys), 3.5), squeeze=False)
+    for ax, y in zip(axes[0], ys, strict=True):
+        _dots(ax, table, x, y, hue, names or {})
+        places = np.array(sorted(table[x].unique()), float)
+        if slope is not None and len(places) > 1:
+            first = table[table[x] == places[0]].groupby(hue)[y].mean().max()
+            ax.plot(places, first * (places / places[0]) ** slope, "--", color=INK, lw=1)
+        ax.set(xscale="log", yscale="log", xlabel=LABELS[x], ylabel=LABELS[y])
+        ax.set_xticks(places, [f"{v:g}" for v in places])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlim(places[0] / 1.3, places[-1] * 1.3)
+    axes[0, 0].legend(title=legend, fontsize=8, title_fontsize=8)
+    return fig
+
+
+def with_published(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Draws the eigenvalue against patches for every depth, our runs beside the published ones.
+
+    Args:
+        table: one row per run with n_patches, depth and lambda_max.
+        published: likewise.
+
+    Returns:
+        The figure, two panels with one scale.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.7), sharey=True)
+    _dots(left, table, "n_patches", "lambda_max", "depth", {})
+    for d, rows in published.groupby("depth"):
+        style = PUBLISHED | {"color": _tints(sorted(published.depth.unique()), "depth")[d], "label": f"{d}"}
+        right.plot(rows.n_patches, rows.lambda_max, **style | {"linestyle": "-", "lw": 0.8})
+    for ax, rows, title in ((left, table, "stored grid"), (right, published, "published, one run each")):
+        n = np.array(sorted(rows.n_patches.unique()), float)
+        n = n[n >= 4]
+        middle = np.exp(np.log(rows[rows.n_patches == n[0]].lambda_max).mean())
+        ax.plot(n, middle * n[0] / n, "--", color=INK, lw=1, label=r"$\propto 1/n$")
+        ticks = sorted(rows.n_patches.unique())
+        ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], title=title)
+        ax.set_xticks(ticks, [str(v) for v in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.title.set_size(11)
+        ax.legend(title="depth $d$", fontsize=8, title_fontsize=8)
+    left.set_ylabel(LABELS["lambda_max"])
+    return fig
+
+
+def checkpoint_and_refined(table: pd.DataFrame) -> Figure:
+    """Draws every run before and after refinement: eigenvalue, and the same divided by the loss factor.
+
+    Args:
+        table: one row per run with n_patches, depth, lambda_max, train_loss and their refined values.
+
+    Returns:
+        The figure; an arrow per run from the checkpoint to the refined point.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6), sharex=True)
+    for n, rows in table.groupby("n_patches"):
+        for ax, power in ((left, 0), (right, 1)):
+            before = rows.lambda_max / (-np.expm1(-rows.train_loss)) ** power
+            after = rows.refined_lambda_max / (-np.expm1(-rows.refined_train_loss)) ** power
+            ax.plot([rows.train_loss, rows.refined_train_loss], [before, after], color=colour(n), lw=0.7, alpha=0.6)
+            ax.plot(rows.train_loss, before, "o", ms=3, color=colour(n), label=f"n = {n}")
+            ax.plot(rows.refined_train_loss, after, "o", ms=3, color=colour(n), mfc="white")
+    left.set(ylabel=LABELS["lambda_max"])
+    right.set(ylabel=LABELS["per_loss"])
+    for ax in (left, right):
+        ax.set(xscale="log", yscale="log", xlabel=LABELS["train_loss"])
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    left.legend(fontsize=8, title="filled: checkpoint\nopen: refined", title_fontsize=8)
+    return fig
+
+
+def generalisation(table: pd.DataFrame) -> Figure:
+    """Draws test loss and generalisation gap against the eigenvalue, every run.
+
+    Args:
+        table: one row per run with n_patches, depth, lambda_max, test_loss and gap.
+
+    Returns:
+        The figure, two panels; colour is n, marker the depth.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.6), sharex=True)
+    depths = sorted(table.depth.unique())
+    for (n, d), rows in table.groupby(["n_patches", "depth"]):
+        for ax, y in zip(axes, ("test_loss", "gap"), strict=True):
+            look = {"marker": _MARKERS[depths.index(d) % 6], "ms": 4.5, "ls": "none", "alpha": 0.75}
+            ax.plot(rows.lambda_max, rows[y], color=colour(n), label=f"n = {n}, d = {d}", **look)
+            ax.set(xscale="log", xlabel=LABELS["lambda_max"], ylabel=LABELS[y])
+    axes[0].legend(fontsize=7)
+    return fig
+
+
+def bound_stored(table: pd.DataFrame) -> Figure:
+    """Draws T1 against the eigenvalue on phi, and the coherence against n, at every stored minimum.
+
+    Args:
+        table: one row per run with n_patches, lambda_max_phi, t1, coherence.
+
+    Returns:
+        The figure.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6))
+    for n, rows in table.groupby("n_patches"):
+        left.plot(rows.lambda_max_phi, rows.t1, "o", ms=4, alpha=0.7, color=colour(n), label=f"n = {n}")
+        places = n * np.exp(np.linspace(-0.05, 0.05, len(rows)))
+        right.plot(places, rows.coherence, "o", ms=3.5, alpha=0.7, color=colour(n))
+    ends = np.array([table.lambda_max_phi.min() / 1.5, table.t1.max() * 1.5])
+    left.plot(ends, ends, color=INK, lw=1)
+    left.set(xscale="log", yscale="log", xlabel=r"$\lambda_{\max}(H_\varphi)$ (nats / rad$^2$)", ylabel="T1")
+    left.legend(fontsize=8)
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    n = np.array(sorted(table.n_patches.unique()), float)
+    right.plot(n, np.ones_like(n), color=INK, lw=1)
+    right.plot(n, 1 / n, color=INK, lw=1)
+    right.fill_between(n, 1 / n, 1, color="#eeeeee", zorder=0)
+    right.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], ylabel=LABELS["coherence"])
+    right.set_xticks(n, [f"{v:g}" for v in n])
+    right.xaxis.set_minor_locator(NullLocator())
+    right.yaxis.set_minor_formatter(NullFormatter())
+    return fig
+
+
+def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, np.ndarray], n_classes: int) -> Figure:
+    """Draws, rank by rank, the ratio of neighbouring eigenvalues and what lies in the span of the class means.
+
+    Args:
+        spectra: label -> (S, k) leading eigenvalues of S runs, in decreasing order.
+        overlaps: label -> (S, k) overlap of each eigenvector with the class means.
+        n_classes: number of classes.
+
+    Returns:
+        The figure: mean over runs, and the range that holds all runs.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.6), sharex=True)
+    tints = plt.get_cmap("viridis")(np.linspace(0, 0.8, len(spectra)))
+    for (label, values), tint in zip(spectra.items(), tints, strict=True):
+        ratios = values[:, :-1] / values[:, 1:]
+        for ax, data in ((left, ratios), (right, overlaps[label])):
+            rank = np.arange(1, data.shape[1] + 1)
+            ax.plot(rank, data.mean(0), "o-", ms=3.5, lw=1, color=tint, label=label)
+            ax.fill_between(rank, data.min(0), data.max(0), color=tint, alpha=0.15, lw=0)
+    for ax in (left, right):
+        ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
+        ax.set_xlabel("rank $r$")
+        ax.set_xticks(range(1, data.shape[1] + 1, 2))
+    left.annotate("C − 1 ", (n_classes - 1, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top", color=INK)
+    left.set_ylabel(r"$\lambda_r / \lambda_{r+1}$")
+    right.set_ylabel("share in class-mean span")
+    left.legend(fontsize=7)
+    return fig

@@ -1,0 +1,51 @@
+"""Tables of stored and published results."""
+
+import numpy as np
+import pytest
+
+from patchscape import config, grids, stored
+
+
+def test_published_eigenvalues_are_the_papers_twelve():
+    table = stored.published_eigenvalues().set_index(["n_patches", "depth"])
+    assert len(table) == 12
+    assert table.lambda_max[4, 50] == pytest.approx(15.987, abs=1e-3)
+    assert table.scaled[16, 200] == pytest.approx(15187, rel=1e-3)
+    assert table.learning_rate[9, 150] == config.PAPER_LEARNING_RATES[150]
+
+
+def test_replays_are_paired_with_the_published_losses():
+    pairs, table = stored.replays()
+    assert len(pairs) == len(table) == 4
+    published, replayed = pairs["n = 4, d = 50"]
+    assert published[0] == pytest.approx(5.85413)
+    np.testing.assert_allclose(replayed, published, rtol=1e-4)
+
+
+def test_a_run_of_the_paper_stands_beside_the_published_one():
+    table = stored.paper_runs().set_index(["n_patches", "depth", "seed", "source"])
+    ours, published = (table.loc[4, 50, 1001, source] for source in ("ours", "published"))
+    assert published.lambda_max == pytest.approx(15.987, abs=1e-3)
+    assert ours.epoch == published.epoch
+    assert ours.pca_1 == pytest.approx(published.pca_1, abs=0.05)
+    published_curve, our_curve, _ = stored.paper_curves()["n = 4, d = 50"]
+    np.testing.assert_allclose(our_curve[:5], published_curve[:5], rtol=1e-2)
+
+
+def test_vary_keeps_runs_that_differ_from_the_baseline_in_the_named_fields_only():
+    table = stored.runs(["laptop", "controls"])
+    grid = stored.vary(table, "n_patches", "depth")
+    assert set(grid.grid) == {"laptop"}
+    baseline = stored.vary(table)
+    assert len(baseline) == len(grids.SEEDS)
+    assert baseline.n_patches.unique().tolist() == [4]
+    assert baseline.depth.unique().tolist() == [6]
+    no_bias = stored.vary(table, shared_bias=False)
+    assert not no_bias.shared_bias.any()
+    assert set(no_bias.n_patches) <= {4}
+
+
+def test_an_empty_folder_gives_an_empty_table(tmp_path):
+    assert stored.runs(["laptop"], tmp_path).empty
+    with pytest.raises(ValueError, match="no grid 'big'"):
+        stored.runs(["big"])
