@@ -83,14 +83,22 @@ def paper_size(images: int, depths: tuple[int, ...], runs: int) -> list[dict]:
     for depth in depths:
         cfg = config.paper(4, depth).model
         params = model.init(cfg, 1001)
-        start = time.perf_counter()
         loss = FullDataLoss(cfg, angles, labels)
-        product = loss.at(ravel_pytree(params)[0]).hessian
-        v = np.random.default_rng(0).normal(size=loss.size)
-        product(v)
-        row = {"images": images, "depth": depth, "first_product": time.perf_counter() - start}
+        point, v = ravel_pytree(params)[0], np.random.default_rng(0).normal(size=loss.size)
+        # what a call takes longer the first time is compiling
+        at, at_again = (seconds(loss.at, point) for _ in range(2))
+        product = loss.at(point).hessian
+        first, again = (seconds(product, v) for _ in range(2))
+        row = {"images": images, "depth": depth, "first_product": at + first}
+        row |= {"compile_point": at - at_again, "compile_product": first - again}
         chunks = jax.tree.map(jnp.asarray, data.chunks(angles, labels, 500))
+        start = time.perf_counter()
         compiled = model.evaluate.lower(cfg, params, chunks).compile()
+        row["compile_forward"] = time.perf_counter() - start
+        batch = (angles[:1000], labels[:1000])
+        start = time.perf_counter()
+        jax.jit(jax.grad(lambda p, c=cfg, b=batch: model.loss(c, p, *b))).lower(params).compile()
+        row["compile_batch_gradient"] = time.perf_counter() - start
         evaluate = lambda c=compiled, p=params, x=chunks: jax.block_until_ready(c(p, x))  # noqa: E731
         evaluate()
         forward, products = [], []
