@@ -243,19 +243,20 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
 
 
 def _principal(trained: training.Trained) -> dict[str, np.ndarray]:
-    """PCA of every trajectory: ratios, coordinates in the plane, and each point's distance from the plane."""
+    """PCA of every trajectory: ratios, coordinates in the plane, distances from it; NaN for a run that diverged."""
     found: dict[str, list] = {"pca_ratios": [], "pca_coordinates": [], "pca_distances": []}
     for path, epoch in zip(trained.trajectory, trained.minimum_epoch, strict=True):
         path = path.reshape(len(path), -1).astype(np.float64)
-        if len(path) < 3 or not np.all(np.isfinite(path)):
-            return {}
-        plane = landscape.pca_plane(path, int(epoch) + 1)
-        singular = np.linalg.svd(path - path.mean(0), compute_uv=False)
-        ratios = (singular**2 / np.sum(singular**2))[:_PRINCIPAL]
-        found["pca_ratios"].append(np.pad(ratios, (0, _PRINCIPAL - len(ratios))))
-        found["pca_coordinates"].append(plane.coordinates)
-        away = path - plane.origin - plane.coordinates @ plane.directions
-        found["pca_distances"].append(np.linalg.norm(away, axis=1))
+        ratios, coordinates, distances = np.full(_PRINCIPAL, np.nan), np.full((len(path), 2), np.nan), np.nan
+        if len(path) >= 3 and np.all(np.isfinite(path)):
+            plane = landscape.pca_plane(path, int(epoch) + 1)
+            variance = np.linalg.svd(path - path.mean(0), compute_uv=False) ** 2
+            ratios = np.resize(np.r_[variance / variance.sum(), np.zeros(_PRINCIPAL)], _PRINCIPAL)
+            coordinates = plane.coordinates
+            distances = np.linalg.norm(path - plane.origin - coordinates @ plane.directions, axis=1)
+        found["pca_ratios"].append(ratios)
+        found["pca_coordinates"].append(coordinates)
+        found["pca_distances"].append(np.broadcast_to(distances, len(path)))
     return {name: np.stack(value) for name, value in found.items()}
 
 
