@@ -6,8 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from patchscape.figures.style import INK, PUBLISHED, colour
 
@@ -35,6 +36,15 @@ def _tints(values: Sequence, hue: str) -> dict:
     if hue == "n_patches":
         return {value: colour(int(value)) for value in values}
     return dict(zip(values, plt.get_cmap("viridis")(np.linspace(0, 0.8, len(values))), strict=True))
+
+
+def _decades(*axes: Axis) -> None:
+    """Ticks written as plain numbers, at 1, 2 and 5 of a decade if the axis is short."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=20))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mapping) -> None:
@@ -88,7 +98,7 @@ def runs_against(
         ax.set(xscale="log", yscale="log", xlabel=LABELS[x], ylabel=LABELS[y])
         ax.set_xticks(places, [f"{v:g}" for v in places])
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        _decades(ax.yaxis)
         ax.set_xlim(places[0] / 1.3, places[-1] * 1.3)
     axes[0, 0].legend(title=legend, fontsize=8, title_fontsize=8)
     return fig
@@ -110,15 +120,17 @@ def with_published(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
         style = PUBLISHED | {"color": _tints(sorted(published.depth.unique()), "depth")[d], "label": f"{d}"}
         right.plot(rows.n_patches, rows.lambda_max, **style | {"linestyle": "-", "lw": 0.8})
     for ax, rows, title in ((left, table, "stored grid"), (right, published, "published, one run each")):
-        n = np.array(sorted(rows.n_patches.unique()), float)
-        n = n[n >= 4]
-        middle = np.exp(np.log(rows[rows.n_patches == n[0]].lambda_max).mean())
-        ax.plot(n, middle * n[0] / n, "--", color=INK, lw=1, label=r"$\propto 1/n$")
+        depths = sorted(rows.depth.unique())
+        for d in depths:
+            means = rows[(rows.depth == d) & (rows.n_patches >= 4)].groupby("n_patches").lambda_max.mean()
+            n = np.array(means.index, float)
+            label = r"$\propto 1/n$ from $n = 4$" if d == depths[-1] else None
+            ax.plot(n, means.iloc[0] * n[0] / n, ":", color=_tints(depths, "depth")[d], lw=1, label=label)
         ticks = sorted(rows.n_patches.unique())
         ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], title=title)
         ax.set_xticks(ticks, [str(v) for v in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        _decades(ax.yaxis)
         ax.title.set_size(11)
         ax.legend(title="depth $d$", fontsize=8, title_fontsize=8)
     left.set_ylabel(LABELS["lambda_max"])
@@ -146,8 +158,7 @@ def checkpoint_and_refined(table: pd.DataFrame) -> Figure:
     right.set(ylabel=LABELS["per_loss"])
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel=LABELS["train_loss"])
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        _decades(ax.xaxis, ax.yaxis)
     left.legend(fontsize=8, title="filled: checkpoint\nopen: refined", title_fontsize=8)
     return fig
 
@@ -168,6 +179,7 @@ def generalisation(table: pd.DataFrame) -> Figure:
             look = {"marker": _MARKERS[depths.index(d) % 6], "ms": 4.5, "ls": "none", "alpha": 0.75}
             ax.plot(rows.lambda_max, rows[y], color=colour(n), label=f"n = {n}, d = {d}", **look)
             ax.set(xscale="log", xlabel=LABELS["lambda_max"], ylabel=LABELS[y])
+            _decades(ax.xaxis)
     axes[0].legend(fontsize=7)
     return fig
 
@@ -190,8 +202,7 @@ def bound_stored(table: pd.DataFrame) -> Figure:
     left.plot(ends, ends, color=INK, lw=1)
     left.set(xscale="log", yscale="log", xlabel=r"$\lambda_{\max}(H_\varphi)$ (nats / rad$^2$)", ylabel="T1")
     left.legend(fontsize=8)
-    for axis in (left.xaxis, left.yaxis):
-        axis.set_minor_formatter(NullFormatter())
+    _decades(left.xaxis, left.yaxis)
     n = np.array(sorted(table.n_patches.unique()), float)
     right.plot(n, np.ones_like(n), color=INK, lw=1)
     right.plot(n, 1 / n, color=INK, lw=1)
@@ -199,7 +210,7 @@ def bound_stored(table: pd.DataFrame) -> Figure:
     right.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], ylabel=LABELS["coherence"])
     right.set_xticks(n, [f"{v:g}" for v in n])
     right.xaxis.set_minor_locator(NullLocator())
-    right.yaxis.set_minor_formatter(NullFormatter())
+    _decades(right.yaxis)
     return fig
 
 
