@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from patchscape import bounds, config, curvature, data, model, points, stored, training
+from patchscape import bounds, config, curvature, data, exact, model, points, stored, training
 from patchscape.config import ModelConfig, RunConfig
 
 
@@ -147,7 +147,7 @@ def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
     trained = training.train(run, images)
     params = jax.tree.map(lambda a: jnp.asarray(a[0]), trained.minimum)
     labels = images.train_labels[:n_images]
-    parts = bounds.decompose(run.model, params, images.train_angles[:n_images], labels)
+    parts = exact.decompose(run.model, params, images.train_angles[:n_images], labels)
     g = parts.root.T @ parts.root
     values, vectors = np.linalg.eigh(g + parts.residual)
     own = parts.logit_gradients[np.arange(len(labels)), labels]

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from patchscape import data, landscape, model, points, results, training
+from patchscape import data, exact, landscape, model, points, results, training
 from patchscape.config import RunConfig
 from patchscape.grids import Job
 
 SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
 SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
+WHOLE = 2500  # ours: most parameters for which all eigenvalues are computed and kept
 _PRINCIPAL = 10  # ours: leading PCA ratios that are kept
 
 
@@ -181,21 +182,29 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
     cfg = job.run.model
     if not np.all(np.isfinite(params)):
         return {}
-    point = loss.at(params)
-    if job.level == "top":
-        columns, _ = points.spectrum(cfg, point, max_steps=40, top=1, bottom=0)
+    if job.level == "top":  # too large for a dense matrix
+        columns, _ = points.spectrum(cfg, loss.at(params), max_steps=40, top=1, bottom=0)
         return columns
+    columns = _measure_exactly(job, images, loss.unravel(params))
     if job.level == "core":
-        columns, _ = points.spectrum(cfg, point)
-        return columns | points.gauss_newton(point)
-    columns, vectors = points.spectrum(cfg, point)
-    columns |= points.gauss_newton(point) | points.without_bias(cfg, point) | points.trace(point)
-    columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
+        return columns
     refined, how = points.refine(loss, params, columns["gradient_norm"])
-    point = loss.at(refined)
-    again, _ = points.spectrum(cfg, point)
+    again = _measure_exactly(job, images, loss.unravel(refined))
     again |= dict(zip(_EVALUATED, evaluate(cfg, images, loss.unravel(refined)), strict=True))
     return columns | how | {f"refined_{name}": value for name, value in again.items()}
+
+
+def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> dict:
+    """Columns from the dense matrices; every spectrum as a whole if the model is small."""
+    cfg, labels = job.run.model, images.train_labels
+    parts = exact.decompose(cfg, params, images.train_angles, labels, norms=False)
+    point = exact.point(cfg, parts, labels)
+    columns, vectors = points.spectrum(cfg, point)
+    columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
+    columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
+    trace = np.square(parts.root).sum() + np.trace(parts.residual)
+    columns |= {"trace": trace, "trace_error": 0.0}
+    return columns | (exact.spectra(parts) if len(parts.gradient) <= WHOLE else {})
 
 
 _EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")

@@ -18,7 +18,6 @@ TOP = 20  # ours: eigenvalues kept of each Hessian
 LEADING = 12  # ours: eigenvalues that must converge, more than C = 10; the others come with their residuals
 MAX_STEPS = 40  # ours: most products for one largest eigenvalue
 TOLERANCE_BLOCKS = 3e-2  # ours: residual of the largest eigenvalue of each circuit's block, relative
-PROBES = 6  # ours: random vectors of Hutchinson's estimate of the trace
 REFINE_STEPS = 60  # ours: most steps of `refine`
 REFINE_RATE = 4e-3  # ours: its first learning rate
 REFINE_FALL = 100  # ours: `refine` ends when the gradient norm has fallen so many times
@@ -319,22 +318,6 @@ def overlaps(point: Point, leading: dict[str, Any], vectors: np.ndarray) -> dict
         "class_mean_overlap": _filled(np.square(vectors @ basis).sum(1), TOP),
         "gauss_newton_share": _filled(share, LEADING),
     }
-
-
-def trace(point: Point, *, seed: int = 0) -> dict[str, Any]:
-    """Hutchinson's estimate of the Hessian's trace from random signs, with its standard error.
-
-    Args:
-        point: from `FullDataLoss.at`.
-        seed: of the signs.
-
-    Returns:
-        Columns trace and trace_error, in nats per rad^2.
-    """
-    rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], (PROBES, len(point.gradient)))
-    found = [v @ point.hessian(v) for v in signs]
-    return {"trace": np.mean(found), "trace_error": np.std(found, ddof=1) / np.sqrt(PROBES)}
 
 
 def refine(loss: FullDataLoss, params: np.ndarray, gradient_norm: float) -> tuple[np.ndarray, dict[str, Any]]:

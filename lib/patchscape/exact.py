@@ -1,0 +1,152 @@
+"""The exact Hessian of the model and its two parts, as dense matrices put together circuit by circuit."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from patchscape import model, simulator
+from patchscape.config import ModelConfig
+from patchscape.derivatives import circuit_derivatives
+from patchscape.points import Point
+
+
+class Decomposition(NamedTuple):
+    """The exact Hessian as H = G + R, from one circuit at a time.
+
+    Rows and columns are phi (circuit by circuit), then the bias, row by row, if there is one. The order differs from
+    `ravel_pytree`, which puts the bias first.
+
+    Attributes:
+        loss: mean cross-entropy, nats.
+        root: X (N K, P) with G = X^T X, the Gauss-Newton part.
+        residual: R (P, P), the part from the second derivatives of the circuits.
+        gradient: (P,), of the loss.
+        logit_gradients: (N, K, P), Jacobian of the logits.
+        jacobian_norm: B, the largest spectral norm of a circuit's Jacobian in its own angles, over images.
+        input_norm: B_x, the same in its input angles.
+    """
+
+    loss: float
+    root: np.ndarray
+    residual: np.ndarray
+    gradient: np.ndarray
+    logit_gradients: np.ndarray
+    jacobian_norm: float
+    input_norm: float
+
+
+def decompose(
+    cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: jax.Array, *, norms: bool = True
+) -> Decomposition:
+    """Computes the exact Hessian and its two parts.
+
+    Memory grows with P^2 and with N K P numbers; 16,000 parameters and 300 images need some 4 GB.
+
+    Args:
+        cfg: the model.
+        params: as from `model.init`.
+        angles: (N, side, side) in rad.
+        labels: (N,).
+        norms: compute jacobian_norm and input_norm too; without, they are NaN.
+
+    Returns:
+        The parts, float64; as precise as the parameters.
+    """
+    n, m, k = cfg.n_patches, cfg.n_params_per_qnn, cfg.n_classes
+    factor = cfg.factor
+    shifted = jnp.asarray(angles) + params["bias"] if cfg.shared_bias else jnp.asarray(angles)
+    patches = np.asarray(model.cut_patches(cfg, shifted))
+    z = factor * sum(_outputs(cfg, phi, x) for phi, x in zip(params["phi"], patches, strict=True))
+    probability = np.asarray(jax.nn.softmax(z), np.float64)
+    labels = np.asarray(labels)
+    r = probability - np.eye(k)[labels]
+    count, pixels = len(r), model.patch_pixels(cfg)
+    size = n * m + (cfg.image_side**2 if cfg.shared_bias else 0)
+    jacobian, residual = np.zeros((count, k, size)), np.zeros((size, size))
+    largest = []
+    for p, (phi, x) in enumerate(zip(params["phi"], patches, strict=True)):
+        j, second = circuit_derivatives(cfg, np.asarray(phi), x, r / count)
+        if norms:
+            largest.append([np.linalg.norm(part, 2, axis=(1, 2)).max() for part in (j[..., :m], j[..., m:])])
+        own = np.r_[p * m : (p + 1) * m, n * m + pixels[p]] if cfg.shared_bias else np.r_[p * m : (p + 1) * m]
+        jacobian[..., own] += factor * j[..., : len(own)]
+        residual[np.ix_(own, own)] += factor * second[: len(own), : len(own)]
+    root = np.matmul(_root(probability), jacobian) / np.sqrt(count)
+    of_parameters, of_inputs = np.max(largest, axis=0) if norms else (np.nan, np.nan)
+    return Decomposition(
+        loss=float(model.cross_entropy(z, labels)),
+        root=root.reshape(-1, size),
+        residual=residual,
+        gradient=np.einsum("ik,ikm->m", r, jacobian) / count,
+        logit_gradients=jacobian,
+        jacobian_norm=float(of_parameters),
+        input_norm=float(of_inputs),
+    )
+
+
+def point(cfg: ModelConfig, parts: Decomposition, labels: np.ndarray) -> Point:
+    """Makes of the exact matrices what `points` measures on.
+
+    Args:
+        cfg: the model.
+        parts: from `decompose`.
+        labels: (N,), as given to it.
+
+    Returns:
+        Gradient and products, in the order of `ravel_pytree`: bias first.
+    """
+    size, n_phi = len(parts.gradient), cfg.n_patches * cfg.n_params_per_qnn
+    bias_first = np.r_[n_phi:size, :n_phi]
+    back = np.argsort(bias_first)
+    root, residual, n = parts.root, parts.residual, cfg.n_patches
+
+    def in_order(product):
+        return lambda v: product(v[back])[bias_first]
+
+    def per_patch(v: np.ndarray) -> np.ndarray:
+        """Keeps each circuit's part of v to itself: X_p^T X_p v_p."""
+        blocks = root[:, :n_phi].reshape(len(root), n, -1)
+        image = np.einsum("rpm,pm->rp", blocks, v[:n_phi].reshape(n, -1), optimize=True)
+        return np.append(np.einsum("rpm,rp->pm", blocks, image, optimize=True).ravel(), np.zeros(size - n_phi))
+
+    def class_means() -> np.ndarray:
+        own = parts.logit_gradients[np.arange(len(labels)), labels][:, bias_first]
+        return np.stack([own[labels == c].mean(0) for c in range(cfg.n_classes)])
+
+    return Point(
+        parts.gradient[bias_first],
+        in_order(lambda v: root.T @ (root @ v) + residual @ v),
+        in_order(lambda v: root.T @ (root @ v)),
+        in_order(lambda v: residual @ v),
+        in_order(per_patch),
+        class_means,
+    )
+
+
+def spectra(parts: Decomposition) -> dict[str, np.ndarray]:
+    """All eigenvalues of H, G and R, each (P,) in decreasing order, as columns of a curvature file."""
+    g = parts.root.T @ parts.root
+    matrices = {"all_eigenvalues": g + parts.residual, "all_gauss_newton": g, "all_residual": parts.residual}
+    return {name: np.linalg.eigvalsh(matrix)[::-1] for name, matrix in matrices.items()}
+
+
+def _outputs(cfg: ModelConfig, phi: jax.Array, x: np.ndarray) -> jax.Array:
+    """Expectation values (N, K) of one circuit; one program for any number of patches and classes."""
+    q, half = cfg.n_qubits, cfg.n_classes // 2
+    alone = {"n_patches": 1, "n_classes": 2 * q, "image_side": q, "stride": None, "shared_bias": False, "scale": 1.0}
+    every = _every_output(cfg.model_copy(update=alone), phi, x)
+    return every[:, np.r_[:half, q : q + half]]
+
+
+@partial(jax.jit, static_argnums=0)
+def _every_output(cfg: ModelConfig, phi: jax.Array, x: jax.Array) -> jax.Array:
+    return simulator.expectations(cfg, simulator.prepare(cfg, phi), x)
+
+
+def _root(pi: np.ndarray) -> np.ndarray:
+    """Matrices S (N, K, K) with S^T S = diag(pi) - pi pi^T."""
+    s = np.sqrt(pi)
+    return np.einsum("ij,jk->ijk", s, np.eye(pi.shape[1])) - s[:, :, None] * pi[:, None, :]
