@@ -136,7 +136,15 @@ def spectra(parts: Decomposition) -> dict[str, np.ndarray]:
 def _outputs(cfg: ModelConfig, phi: jax.Array, x: np.ndarray) -> jax.Array:
     """Expectation values (N, K) of one circuit; one program for any number of patches and classes."""
     q, half = cfg.n_qubits, cfg.n_classes // 2
-    alone = {"n_patches": 1, "n_classes": 2 * q, "image_side": q, "stride": None, "shared_bias": False, "scale": 1.0}
+    alone = {
+        "n_patches": 1,
+        "n_classes": 2 * q,
+        "image_side": q,
+        "stride": None,
+        "shared_bias": False,
+        "scale": 1.0,
+        "aggregation": "mean",
+    }
     every = _every_output(cfg.model_copy(update=alone), phi, x)
     return every[:, np.r_[:half, q : q + half]]
 
