@@ -11,6 +11,7 @@ from patchscape.figures.architecture import (
     overview,
     patches_on_image,
 )
+from patchscape.figures.beyond import against_noise, from_shots
 from patchscape.figures.bound import (
     block_matrix,
     bound_against_measured,
@@ -52,6 +53,7 @@ from patchscape.figures.training import (
 )
 
 __all__ = [
+    "against_noise",
     "block_idea",
     "block_matrix",
     "block_structure",
@@ -68,6 +70,7 @@ __all__ = [
     "eigenvector_overlap",
     "explained",
     "forward_pass",
+    "from_shots",
     "gaps_and_classes",
     "generalisation",
     "lambda_against_patches_and_depth",

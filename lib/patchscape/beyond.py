@@ -1,0 +1,268 @@
+"""Patch models beyond the paper's: with noise, with another ansatz, without anything quantum.
+
+All are trained in one way and measured in one way, so that only the function of a patch differs. Small models, all
+images in one batch, no shared bias.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+
+from patchscape import circuit, curvature, data, model, simulator
+from patchscape.config import ModelConfig
+
+Array = jax.Array
+
+
+class PatchFunction(NamedTuple):
+    """What stands in the place of one circuit.
+
+    Attributes:
+        outputs: (phi (m,), patches (N, q*q) in rad, noise) -> (N, K), each in [-1, 1]. Functions without noise ignore
+            the last argument, a strength from 0 to 1.
+        start: (random generator, number of patches n) -> (n, m).
+    """
+
+    outputs: Callable[[Array, Array, Array], Array]
+    start: Callable[[np.random.Generator, int], np.ndarray]
+
+
+def _angles(m: int) -> Callable[[np.random.Generator, int], np.ndarray]:
+    return lambda rng, n: rng.uniform(0, np.pi, (n, m))
+
+
+def paper_circuit(cfg: ModelConfig) -> PatchFunction:
+    """Returns the circuit of the paper."""
+    return PatchFunction(
+        lambda phi, x, noise: simulator.expectations(cfg, simulator.prepare(cfg, phi), x),
+        _angles(cfg.n_params_per_qnn),
+    )
+
+
+def tanh_layer(cfg: ModelConfig) -> PatchFunction:
+    """Returns a classical function of the same outputs: q_k = tanh(w_k . x + b_k), weights like 1 / sqrt(pixels)."""
+    pixels, k = cfg.n_qubits**2, cfg.n_classes
+
+    def outputs(phi: Array, x: Array, noise: Array) -> Array:
+        w = phi.reshape(k, pixels + 1)
+        return jnp.tanh(x @ w[:, :-1].T + w[:, -1])
+
+    return PatchFunction(outputs, lambda rng, n: rng.normal(0, pixels**-0.5, (n, k * (pixels + 1))))
+
+
+def entangling_layers(cfg: ModelConfig, layers: int) -> PatchFunction:
+    """Returns a circuit of strongly entangling layers {cite}`schuld2020circuit`, as PennyLane's template has them.
+
+    The pixels enter as RY angles, q at a time; before the first, between them and after the last stands a trained
+    part. Like the deep blocks of the paper's circuit, the trained parts are built once as matrices.
+
+    Args:
+        cfg: the model; its depth is not used.
+        layers: of each trained part.
+
+    Returns:
+        The function; m = 3 q (q + 1) layers.
+    """
+    q = cfg.n_qubits
+    shape = (q + 1, layers, q, 3)
+    rings = np.stack([_cnot_ring(q, layer % (q - 1) + 1 if q > 1 else 0) for layer in range(layers)])
+
+    def outputs(phi: Array, x: Array, noise: Array) -> Array:
+        before, middle, after = jnp.moveaxis(phi.reshape(shape), -1, 0) / 2
+        c, s = jnp.cos(middle), jnp.sin(middle)
+        rows = [
+            [jnp.exp(-1j * (before + after)) * c, -jnp.exp(1j * (before - after)) * s],
+            [jnp.exp(-1j * (before - after)) * s, jnp.exp(1j * (before + after)) * c],
+        ]
+        parts = rings @ _kron(jnp.moveaxis(jnp.stack([jnp.stack(row) for row in rows]), (0, 1), (-2, -1)))
+        half = x.reshape(len(x), q, q) / 2
+        c, s = jnp.cos(half), jnp.sin(half)
+        encodings = _kron(jnp.moveaxis(jnp.array([[c, -s], [s, c]]), (0, 1), (-2, -1)))
+        state = jnp.zeros((len(x), 2**q), parts.dtype).at[:, 0].set(1)
+        for row in range(q + 1):
+            for layer in parts[row]:
+                state = state @ layer.T
+            if row < q:
+                state = jnp.einsum("nab,nb->na", encodings[:, row], state)
+        return jnp.stack([jnp.sum((state.conj() @ p.T) * state, 1).real for p in _observables(cfg)], 1)
+
+    return PatchFunction(outputs, _angles(int(np.prod(shape))))
+
+
+def _kron(matrices: Array) -> Array:
+    """Kronecker product over the wires of (..., q, 2, 2)."""
+    out = matrices[..., 0, :, :]
+    for wire in range(1, matrices.shape[-3]):
+        side = 2 * out.shape[-1]
+        out = jnp.einsum("...ab,...cd->...acbd", out, matrices[..., wire, :, :]).reshape(*out.shape[:-2], side, side)
+    return out
+
+
+def _cnot_ring(q: int, reach: int) -> np.ndarray:
+    """CNOTs from every wire to the one `reach` further, in order, as a permutation matrix."""
+    states = np.arange(2**q)
+    for wire in range(q):
+        control, target = q - 1 - wire, q - 1 - (wire + reach) % q
+        states = states ^ ((states >> control & 1) << target)
+    return np.eye(2**q)[:, states].astype(np.float32)
+
+
+def _observables(cfg: ModelConfig) -> np.ndarray:
+    """Matrices (K, 2^q, 2^q) of the measured operators, real."""
+    single = {"X": np.array([[0.0, 1.0], [1.0, 0.0]]), "Z": np.diag([1.0, -1.0])}
+    found = []
+    for axis, wire in circuit.observables(cfg):
+        left, right = np.eye(2**wire), np.eye(2 ** (cfg.n_qubits - wire - 1))
+        found.append(np.kron(np.kron(left, single[axis]), right))
+    return np.array(found, np.float32)
+
+
+def noisy_circuit(cfg: ModelConfig) -> PatchFunction:
+    """Returns the circuit of the paper with a depolarising channel after every gate, on each of its wires.
+
+    Simulated with density matrices (PennyLane's `default.mixed`); the noise is the channel's probability.
+    """
+    import pennylane as qml
+
+    gates, observed = circuit.gates(cfg), circuit.observables(cfg)
+    rotations = {"RX": qml.RX, "RY": qml.RY}
+    pauli = {"X": qml.PauliX, "Z": qml.PauliZ}
+
+    @qml.qnode(qml.device("default.mixed", wires=cfg.n_qubits), interface="jax", diff_method="backprop")
+    def node(phi, x, noise):
+        for gate in gates:
+            if gate.name == "CZ":
+                qml.CZ(wires=gate.wires)
+            else:
+                angle = phi[gate.index] if gate.source == "parameter" else x[gate.index]
+                rotations[gate.name](angle, wires=gate.wires[0])
+            for wire in gate.wires:
+                qml.DepolarizingChannel(noise, wires=wire)
+        return [qml.expval(pauli[axis](wire)) for axis, wire in observed]
+
+    over_images = jax.vmap(lambda phi, x, noise: jnp.stack(node(phi, x, noise)), in_axes=(None, 0, None))
+
+    def outputs(phi: Array, x: Array, noise: Array) -> Array:
+        with warnings.catch_warnings():  # PennyLane asks for double precision, and for what JAX is about to drop
+            warnings.filterwarnings("ignore", "Explicitly requested dtype")
+            warnings.filterwarnings("ignore", "jax.core.is_concrete")
+            return over_images(phi, x, noise)
+
+    return PatchFunction(outputs, _angles(cfg.n_params_per_qnn))
+
+
+def minima(
+    function: PatchFunction,
+    cfg: ModelConfig,
+    images: data.ImageData,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    learning_rate: float,
+    noise: Sequence[float] = (0.0,),
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Trains a patch model on all images and measures its sharpness where training ends.
+
+    Adam with a rate that falls to zero along half a cosine. Logits are `cfg.factor` times the sum over patches.
+
+    Args:
+        function: of a patch.
+        cfg: cuts the patches and sets scale and aggregation; without a shared bias.
+        images: training images; the test images are not used.
+        seeds: of the start, one run each.
+        steps: of Adam.
+        learning_rate: at the first step.
+        noise: strengths; each is trained and measured with its own.
+
+    Returns:
+        One row per strength and seed: n_patches, angles (m), noise, seed, train_loss (nats), accuracy, lambda_max
+        (nats per rad^2; for `tanh_layer` per squared unit of its weights) and its residual; and the parameters where
+        training ended, (len(noise), len(seeds), n, m).
+    """
+    angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
+    patches = model.cut_patches(cfg, angles)
+
+    def logits(phi, strength):
+        return cfg.factor * jax.vmap(function.outputs, (0, 0, None))(phi, patches, strength).sum(0)
+
+    def loss(phi, strength):
+        return model.cross_entropy(logits(phi, strength), labels)
+
+    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+    @jax.jit
+    def train(phi, strength):
+        def step(carry, _):
+            phi, state = carry
+            updates, state = optimiser.update(jax.grad(loss)(phi, strength), state)
+            return (optax.apply_updates(phi, updates), state), None
+
+        phi = jax.lax.scan(step, (phi, optimiser.init(phi)), length=steps)[0][0]
+        z = logits(phi, strength)
+        return phi, model.cross_entropy(z, labels), jnp.mean(jnp.argmax(z, -1) == labels)
+
+    product = jax.jit(lambda phi, v, strength: curvature.hvp(lambda p: loss(p, strength))(phi, v))
+    rows, ends = [], []
+    for strength in noise:
+        for seed in seeds:
+            start = jnp.asarray(function.start(np.random.default_rng(seed), cfg.n_patches), angles.dtype)
+            phi, value, accuracy = train(start, jnp.asarray(strength, angles.dtype))
+            matvec = lambda v, phi=phi, s=strength: np.asarray(  # noqa: E731
+                product(phi, jnp.asarray(v, phi.dtype).reshape(phi.shape), jnp.asarray(s, phi.dtype)), np.float64
+            ).ravel()
+            found = curvature.lanczos(matvec, phi.size, seed=seed, max_steps=40)
+            row = {"n_patches": cfg.n_patches, "angles": phi.shape[1], "noise": strength, "seed": seed}
+            row |= {"train_loss": float(value), "accuracy": float(accuracy)}
+            rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})
+            ends.append(np.asarray(phi))
+    table = pd.DataFrame(rows)
+    table["per_loss"] = table.lambda_max / -np.expm1(-table.train_loss)
+    return table, np.stack(ends).reshape(len(noise), len(seeds), *ends[0].shape)
+
+
+def curvature_from_shots(
+    cfg: ModelConfig,
+    phi: np.ndarray,
+    direction: np.ndarray,
+    images: data.ImageData,
+    *,
+    shots: Sequence[int],
+    repeats: int,
+    step: float,
+) -> pd.DataFrame:
+    """Estimates the curvature along one direction as an experiment would: from losses at three points.
+
+    (L(phi + h v) - 2 L(phi) + L(phi - h v)) / h^2, each expectation value from a finite number of measurements.
+
+    Args:
+        cfg: the model, without a shared bias.
+        phi: (n, m) in rad.
+        direction: (n, m), a unit vector v.
+        images: training images.
+        shots: numbers of measurements of every circuit for every image; 0 is exact.
+        repeats: estimates for each number.
+        step: h in rad.
+
+    Returns:
+        One row per estimate: shots, curvature (nats per rad^2).
+    """
+    patches = np.asarray(model.cut_patches(cfg, jnp.asarray(images.train_angles)))
+    labels = jnp.asarray(images.train_labels)
+    rows = []
+    for count in shots:
+        node = circuit.qnode(cfg, shots=count or None)
+
+        def loss(at: np.ndarray, node: Callable = node) -> float:
+            outputs = sum(np.stack(node(p, x.T), 1) for p, x in zip(at, patches, strict=True))
+            return float(model.cross_entropy(jnp.asarray(cfg.factor * outputs), labels))
+
+        for _ in range(repeats if count else 1):
+            ahead, here, behind = (loss(phi + h * direction) for h in (step, 0, -step))
+            rows.append({"shots": count, "curvature": (ahead - 2 * here + behind) / step**2})
+    return pd.DataFrame(rows)

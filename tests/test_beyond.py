@@ -1,0 +1,72 @@
+"""Patch models beyond the paper's, against PennyLane and against each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pennylane as qml
+import pytest
+
+from patchscape import beyond, circuit, curvature, data, model
+from patchscape.config import ModelConfig
+
+CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=10.0, shared_bias=False)
+RNG = np.random.default_rng(0)
+IMAGES = data.ImageData(*(RNG.uniform(0, 1, (12, 4, 4)), np.arange(12) % 4) * 2)
+
+
+@pytest.mark.parametrize("q", [2, 4])
+def test_entangling_layers_are_those_of_pennylane(q):
+    cfg = ModelConfig(n_patches=1, n_qubits=q, image_side=q, n_classes=2 * q, shared_bias=False)
+    function, x = beyond.entangling_layers(cfg, 2), RNG.uniform(0, 3, (3, q * q))
+    phi = function.start(RNG, 1)[0]
+    pauli = {"X": qml.PauliX, "Z": qml.PauliZ}
+
+    @qml.qnode(qml.device("default.qubit", wires=q))
+    def node(x):
+        weights = phi.reshape(q + 1, 2, q, 3)
+        for row in range(q):
+            qml.StronglyEntanglingLayers(weights[row], wires=range(q))
+            qml.AngleEmbedding(x[row * q : (row + 1) * q], wires=range(q), rotation="Y")
+        qml.StronglyEntanglingLayers(weights[q], wires=range(q))
+        return [qml.expval(pauli[axis](wire)) for axis, wire in circuit.observables(cfg)]
+
+    np.testing.assert_allclose(function.outputs(jnp.asarray(phi), x, 0.0), [node(row) for row in x], atol=2e-6)
+
+
+def test_noise_pulls_every_expectation_value_towards_zero_and_none_is_the_circuit_itself():
+    phi, x = jnp.asarray(RNG.uniform(0, 3, CFG.n_params_per_qnn)), jnp.asarray(RNG.uniform(0, 1, (3, 4)))
+    noisy = jax.jit(beyond.noisy_circuit(CFG).outputs)
+    exact = beyond.paper_circuit(CFG).outputs(phi, x, 0.0)
+    np.testing.assert_allclose(noisy(phi, x, 0.0), exact, atol=2e-6)
+    some, more = (np.abs(noisy(phi, x, p)).max() for p in (0.05, 0.2))
+    assert more < some < np.abs(exact).max()
+    np.testing.assert_allclose(noisy(phi, x, 0.75), 0, atol=1e-6)  # completely depolarising
+
+
+def test_a_minimum_is_trained_and_its_eigenvalue_is_that_of_the_dense_hessian():
+    function = beyond.tanh_layer(CFG)
+    table, ends = beyond.minima(function, CFG, IMAGES, seeds=[0, 1], steps=30, learning_rate=0.1)
+    assert ends.shape == (1, 2, 4, 4 * 5)
+    patches = model.cut_patches(CFG, jnp.asarray(IMAGES.train_angles))
+
+    def loss(phi):
+        z = CFG.factor * sum(function.outputs(p, x, 0.0) for p, x in zip(phi, patches, strict=True))
+        return model.cross_entropy(z, jnp.asarray(IMAGES.train_labels))
+
+    assert table.train_loss[0] == pytest.approx(float(loss(ends[0, 0])), rel=1e-4)
+    start = function.start(np.random.default_rng(0), 4).astype(np.float32)
+    assert table.train_loss[0] < loss(start)
+    dense = curvature.dense_hessian(loss, jnp.asarray(ends[0, 0]))
+    assert table.lambda_max[0] == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=2e-3)
+
+
+def test_shots_scatter_about_the_exact_curvature_and_more_shots_scatter_less():
+    phi = np.asarray(RNG.uniform(0, np.pi, (4, CFG.n_params_per_qnn)))
+    direction = RNG.standard_normal(phi.shape)
+    direction /= np.linalg.norm(direction)
+    found = beyond.curvature_from_shots(
+        CFG, phi, direction, IMAGES, shots=[0, 100, 10000], repeats=6, step=0.5
+    ).groupby("shots")
+    spread = found.curvature.std()
+    assert spread[10000] < spread[100]
+    assert abs(found.curvature.mean()[10000] - found.curvature.mean()[0]) < 5 * spread[10000]
