@@ -88,7 +88,12 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
         if "gauss_newton_blocks" in found:
             blocks = found["gauss_newton_blocks"]
             row["coherence"] = row["gauss_newton_phi"] / blocks.sum()
-            row["t1"] = blocks.sum() + found["residual_blocks"].max()
+            rest = found["residual_blocks"].max()
+            row["weyl"] = row["gauss_newton_phi"] + rest
+            row["t1"] = blocks.sum() + rest
+            row["t1_uniform"] = cfg.n_patches * blocks.max() + rest
+            level = -2 * np.expm1(-row["train_loss"]) * cfg.n_params_per_qnn
+            row["t2_a_priori"] = level * (cfg.n_patches * cfg.factor**2 * cfg.n_classes + cfg.factor)
         row |= {"curvature_s": stored.curvature.meta["wall_s"] / len(meta["seeds"])}
         row |= {"curvature_code": stored.curvature.meta["provenance"]["code"]}
     return row
