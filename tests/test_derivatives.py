@@ -49,3 +49,11 @@ def test_the_precision_is_that_of_the_angles():
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, jacobian, atol=1e-5)
     np.testing.assert_allclose(single_hessian, hessian, atol=1e-5 * np.abs(hessian).max())
+
+
+@pytest.mark.parametrize(("q", "depth", "most"), [(2, 3, 4), (4, 2, 28), (6, 3, 124)])
+def test_the_state_moves_in_no_more_directions_than_its_symmetry_leaves(q, depth, most):
+    cfg, phi, patches, _ = _case(q, depth, 2, 1)
+    found = derivatives.state_directions(cfg, phi, patches[0])
+    assert len(phi) > most
+    assert np.sum(found > 1e-9) == most

@@ -45,12 +45,7 @@ def circuit_derivatives(
         respect to the m angles and then to a shift of each of the q*q inputs, the same for all images.
     """
     phi = np.asarray(phi)
-    angles, encodings = split_angles(cfg, phi)
-    no_ring, ring = np.ones(2**cfg.n_qubits), ring_signs(cfg.n_qubits)
-    # The ring after an encoding is the first thing in the next block; the last ring is left out of the ansatz.
-    ends = (no_ring, no_ring), (ring, no_ring), (ring, ring)
-    blocks = [_block(a, *signs) for a, signs in zip(angles, ends, strict=True)]
-
+    blocks, encodings = _prepare(cfg, phi)
     place = _in_time(cfg)
     size = len(place)
     jacobian = np.empty((len(patches), cfg.n_classes, size), phi.dtype)
@@ -61,6 +56,32 @@ def circuit_derivatives(
         second += of_part
     back = np.argsort(place)
     return jacobian[..., back], second[np.ix_(back, back)]
+
+
+def state_directions(cfg: ModelConfig, phi: np.ndarray, patch: np.ndarray) -> np.ndarray:
+    """How fast the final state of one image moves along all angles: singular values of its derivative.
+
+    Changes of the state's length and global phase, which no measurement sees, are projected out. The squares are the
+    eigenvalues of a quarter of the quantum Fisher information matrix.
+
+    Args:
+        cfg: the model.
+        phi: (m,) in rad, double precision to tell a rank.
+        patch: (q*q,) in rad.
+
+    Returns:
+        (m,) in decreasing order; at most 2^(q+1) - 4 of them are not zero, whatever m (4 for q = 2): see the chapter on
+        the spectrum.
+    """
+    phi = np.asarray(phi)
+    blocks, encodings = _prepare(cfg, phi)
+    psi, kets = _states(blocks, _encodings(cfg, encodings, np.asarray(patch)[None]))[-1]
+    kets = kets[0] - np.outer(kets[0] @ psi[0].conj(), psi[0])
+    of_phi = np.argsort(_in_time(cfg))[: len(phi)]
+    moved = np.zeros(len(phi))
+    found = np.linalg.svd(kets[of_phi].view(phi.dtype), compute_uv=False)
+    moved[: len(found)] = found
+    return moved
 
 
 def _in_time(cfg: ModelConfig) -> np.ndarray:
@@ -207,38 +228,63 @@ def _overlap(bras: np.ndarray, kets: np.ndarray) -> np.ndarray:
     return total
 
 
+def _prepare(cfg: ModelConfig, phi: np.ndarray) -> tuple[list[_Block], list[np.ndarray]]:
+    """The three blocks, and the angles of both encodings."""
+    angles, encodings = split_angles(cfg, phi)
+    no_ring, ring = np.ones(2**cfg.n_qubits), ring_signs(cfg.n_qubits)
+    # The ring after an encoding is the first thing in the next block; the last ring is left out of the ansatz.
+    ends = (no_ring, no_ring), (ring, no_ring), (ring, ring)
+    return [_block(a, *signs) for a, signs in zip(angles, ends, strict=True)], encodings
+
+
+def _encodings(cfg: ModelConfig, angles: list[np.ndarray], patches: np.ndarray) -> list[_Encoding]:
+    q = cfg.n_qubits
+    pixels = patches.reshape(len(patches), 2, q, q // 2)
+    return [_encoding(a, pixels[:, stage]) for stage, a in enumerate(angles)]
+
+
+def _states(blocks: list[_Block], encodings: list[_Encoding]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """States and their derivatives along all angles so far, at the four places where they are needed.
+
+    Returns:
+        States (N, D) and derivatives (N, a, D) before block 1 (one state for all images), after each encoding, and at
+        the end. The derivatives before a block include those along the block's own angles.
+    """
+    b1, b2, b3 = blocks
+    e1, e2 = encodings
+    size = len(b1.unitary)
+    zero = np.eye(1, size, dtype=b1.unitary.dtype)
+    own = (zero @ b1.omega.reshape(-1, size).T).reshape(1, -1, size)
+    places = [(zero, own)]
+    for encoding, before, after in ((e1, b1, b2), (e2, b2, b3)):
+        state, kets = places[-1]
+        state = _encode(encoding, (state @ before.unitary.T)[:, None])[:, 0]
+        kets = _encode(encoding, kets @ before.unitary.T)
+        places.append((state, np.concatenate([kets, _generate(encoding, after, state)], 1)))
+    return [*places, tuple(x @ b3.unitary.T for x in places[-1])]
+
+
 def _few_images(
-    cfg: ModelConfig, blocks: list[_Block], encodings: list[np.ndarray], patches: np.ndarray, weights: np.ndarray
+    cfg: ModelConfig, blocks: list[_Block], angles: list[np.ndarray], patches: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Jacobian (N, K, size) and Hessian (size, size) of a few images, angles in time order."""
-    q, (b1, b2, b3) = cfg.n_qubits, blocks
-    pixels = patches.reshape(len(patches), 2, q, q // 2)
-    e1, e2 = (_encoding(angles, pixels[:, stage]) for stage, angles in enumerate(encodings))
-    zero = np.eye(1, 2**q, dtype=b1.unitary.dtype)
-
-    # states after each encoding, and the final one
-    one = _encode(e1, (zero @ b1.unitary.T)[None])[:, 0]
-    two = _encode(e2, (one @ b2.unitary.T)[:, None])[:, 0]
-    psi = two @ b3.unitary.T
+    b1, b2, b3 = blocks
+    e1, e2 = encodings = _encodings(cfg, angles, patches)
+    *places, (psi, kets) = _states(blocks, encodings)
+    real = psi.real.dtype
     observed = _observe(cfg, psi)  # (N, K, D)
-    beta = np.einsum("nk,nkd->nd", weights.astype(psi.real.dtype), observed)
-    beta_two = beta @ b3.unitary.conj()
+
+    # the bra carried back: to after encoding 2, to after encoding 1, to the start, where all images meet in one state
+    beta_two = np.einsum("nk,nkd->nd", weights.astype(real), observed) @ b3.unitary.conj()
     beta_one = _undo(e2, beta_two[:, None])[:, 0] @ b2.unitary.conj()
     beta_zero = (_undo(e1, beta_one[:, None])[:, 0] @ b1.unitary.conj()).sum(0, keepdims=True)
-
-    own = (zero @ b1.omega.reshape(-1, 2**q).T).reshape(1, -1, 2**q)
-    rows = [_overlap((beta_zero @ b1.omega.reshape(-1, 2**q).T).reshape(own.shape), own)]
-    kets = _encode(e1, own @ b1.unitary.T)
-    kets = np.concatenate([kets, _generate(e1, b2, one)], 1)
-    rows.append(_overlap(_generate(e1, b2, beta_one), kets))
-    kets = _encode(e2, kets @ b2.unitary.T)
-    kets = np.concatenate([kets, _generate(e2, b3, two)], 1)
-    rows.append(_overlap(_generate(e2, b3, beta_two), kets))
-    kets = kets @ b3.unitary.T
-
-    size = kets.shape[1]
-    later = np.concatenate([np.pad(row, ((0, 0), (0, size - row.shape[1]))) for row in rows])
-    real = psi.real.dtype
+    bras = [
+        (beta_zero @ b1.omega.reshape(-1, len(b1.unitary)).T).reshape(places[0][1].shape),
+        _generate(e1, b2, beta_one),
+        _generate(e2, b3, beta_two),
+    ]
+    rows = [_overlap(bra, place[1]) for bra, place in zip(bras, places, strict=True)]
+    later = np.concatenate([np.pad(row, ((0, 0), (0, kets.shape[1] - row.shape[1]))) for row in rows])
     half = np.tril(_overlap(_weighted(cfg, weights.astype(real), kets), kets) - later)
     jacobian = 2 * np.matmul(observed.view(real), kets.view(real).swapaxes(1, 2))
     return jacobian, 2 * (half + np.tril(half, -1).T)
