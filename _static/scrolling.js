@@ -5,9 +5,10 @@ window.addEventListener("load", async () => {
     const column = formula.closest("p, li, td, dd, blockquote, div");
     if (column && formula.scrollWidth > column.clientWidth) formula.classList.add("wide-math");
   }
-  const boxes = ".wide-math, .bd-article pre, .bd-article table, .bd-article div.math, .bd-article .cell_output, .bd-article .output";
+  const boxes = ["pre", "table", "div.math", ".cell_output", ".output", ".pst-scrollable-table-container"];
+  const selector = [".wide-math", ...boxes.map((box) => `.bd-article ${box}`)].join(", ");
   const reach = () => {
-    for (const box of document.querySelectorAll(boxes)) {
+    for (const box of document.querySelectorAll(selector)) {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }

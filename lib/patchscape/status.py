@@ -82,8 +82,9 @@ def figures(folder: str | Path | None = None) -> pd.DataFrame:
         folder: of the chapters; default is the project's.
 
     Returns:
-        One row per captioned figure, in the order of the book: figure (its label), chapter, sources (tuple of folders
-        of data/results such as "laptop", and of files below data; empty if all is computed while the book is built).
+        One row per captioned figure, in the order of the book: figure (its label), caption (its first sentence),
+        chapter, sources (tuple of folders of data/results such as "laptop", and of files below data; empty if all is
+        computed while the book is built).
     """
     import nbformat
 
@@ -94,10 +95,11 @@ def figures(folder: str | Path | None = None) -> pd.DataFrame:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 everything = _follow(ast.parse(cell.source), known)
-                figure = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-                if figure:
-                    rows.append((figure, name, tuple(sorted(known.get("fig", everything)))))
-    return pd.DataFrame(rows, columns=["figure", "chapter", "sources"])
+                figure = cell.metadata.get("mystnb", {}).get("figure", {})
+                if "name" in figure:
+                    caption = figure["caption"].split(". ")[0].removesuffix(".")
+                    rows.append((figure["name"], caption, name, tuple(sorted(known.get("fig", everything)))))
+    return pd.DataFrame(rows, columns=["figure", "caption", "chapter", "sources"])
 
 
 def _follow(tree: ast.Module, known: dict[str, set[str]]) -> set[str]:
