@@ -30,7 +30,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env book test figures grid bench lint format lock serve clean
+.PHONY: help env book test figures grid bench chapters screenshots lint format lock serve clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -88,6 +88,12 @@ bench: ## time the simulator against others side by side (own environment; about
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r benchmarks/requirements.txt
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . torchquantum==0.1.7
 	@.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
+
+chapters: env ## measure seconds and peak memory of every chapter for the page Status (about ten minutes)
+	@$(BIN)/python benchmarks/chapters.py $(CHAPTERS)
+
+screenshots: env ## take pictures of every page of the built book: desktop, phone, dark, print (out/screenshots)
+	@$(BIN)/python tools/screenshots.py
 
 clean: ## remove everything built (the environment stays)
 	@rm -rf _build out build .pytest_cache .ruff_cache .hypothesis

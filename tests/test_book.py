@@ -1,11 +1,13 @@
 """The built book: `make book` comes first (`make test` sees to it)."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import build_book
 import check_book
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
@@ -38,6 +40,40 @@ def test_the_book_is_sound(html):
     assert check_book.problems(html, ROOT) == []
 
 
+@pytest.mark.parametrize("document", check_book.documents(ROOT))
+def test_a_page_weighs_less_than_3_megabytes(html, document):
+    assert check_book.weight(html / f"{document}.html", html) < 3_000_000
+
+
+def test_the_weight_counts_images_once_and_no_shared_files(tmp_path):
+    (tmp_path / "_static").mkdir()
+    for name in ("a.png", "_static/b.js"):
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    page = tmp_path / "page.html"
+    page.write_text('<img src="a.png"><img src="a.png"><script src="_static/b.js"></script>')
+    assert check_book.weight(page, tmp_path) == 1000 + page.stat().st_size
+
+
+def test_the_pages_workflow_runs_commands_of_the_makefile():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "pages.yml").read_text())
+    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert commands
+    for command in commands:
+        assert re.fullmatch(r"make ([a-z]+)", command)[1] in targets
+
+
+def test_the_citation_page_and_the_readme_say_what_the_citation_file_says():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    page, readme = (" ".join((ROOT / name).read_text().split()) for name in ("cite.md", "README.md"))
+    paper = citation["preferred-citation"]
+    for fact in (paper["title"], paper["journal"], str(paper["year"])):
+        assert fact in page
+        assert fact in readme
+    for fact in (paper["url"], citation["title"], f"{{{citation['version']}}}", f"{{{citation['license']}}}"):
+        assert fact in page
+
+
 def test_every_chapter_is_in_the_table_of_contents():
     chapters = {f"chapters/{path.stem}" for path in (ROOT / "chapters").glob("*.ipynb")}
     assert chapters <= set(check_book.documents(ROOT))
@@ -57,7 +93,9 @@ def test_plain_links_to_other_hosts_are_fine(tiny_book):
     ("body", "head", "word"),
     [
         ('<img src="missing.png">', "", "image is missing"),
-        ('<img src="https://example.org/a.png">', "", "another host"),
+        ('<img src="https://example.org/a.png" alt="a">', "", "another host"),
+        ('<img src="intro.html" alt="intro.html">', "", "no text for those who cannot see it"),
+        ('<img src="intro.html">', "", "no text for those who cannot see it"),
         ('<a href="gone.html">x</a>', "", "broken link"),
         ('<a href="#gone">x</a>', "", "no such place"),
         ("<p>Traceback (most recent call last)</p>", "", "traceback"),

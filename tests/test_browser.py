@@ -4,8 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
+import book_pages
 import check_book
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
@@ -89,3 +91,68 @@ def test_page_is_readable_in_dark_mode(visit, document):
     page, faults = visit(document, color_scheme="dark")
     assert faults == []
     assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+
+
+@each_page
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_has_no_serious_accessibility_problem(visit, document, scheme):
+    page, _ = visit(document, color_scheme=scheme)
+    page.wait_for_load_state("load")
+    violations = Axe().run(page).response["violations"]
+    serious = [violation for violation in violations if violation["impact"] in {"serious", "critical"}]
+    assert [(v["id"], [node["html"][:200] for node in v["nodes"][:5]]) for v in serious] == []
+
+
+@each_page
+def test_printed_page_is_the_article_alone(visit, document):
+    page, _ = visit(document, width=794, color_scheme="dark")
+    page.emulate_media(media="print")
+    shown = "s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility()).map(e => e.className)"
+    furniture = ".bd-sidebar, .bd-header-article, .prev-next-footer, .copybtn, .headerlink, .figure-data"
+    assert page.evaluate(shown, furniture) == []
+    assert len(page.evaluate(shown, "h1")) == 1
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") in {
+        "rgb(255, 255, 255)",
+        "rgba(0, 0, 0, 0)",
+    }
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 794
+
+
+def test_search_finds_a_chapter_from_the_file_system(visit):
+    page, _ = visit("search")
+    page.goto(page.url + "?q=eigenvalue")
+    page.wait_for_selector("#search-results li a", timeout=20_000)
+    found = page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)")
+    assert any("chapters/03_hessian.html" in address for address in found)
+
+
+def test_folded_code_opens_with_one_click_and_has_a_copy_button(visit):
+    page, _ = visit("chapters/01_architecture")
+    cell = page.locator("details.hide").first
+    assert not cell.locator("pre").first.is_visible()
+    cell.locator("summary").click()
+    assert cell.locator("pre").first.is_visible()
+    assert cell.locator("button.copybtn").count() >= 1
+
+
+def test_a_chapter_can_be_downloaded_as_the_notebook_it_is(visit):
+    page, _ = visit("chapters/01_architecture")
+    address = page.locator("a.btn-download-source-button").get_attribute("href")
+    stored = (HTML / "chapters" / address).resolve()
+    assert stored.read_bytes() == (ROOT / "chapters" / "01_architecture.ipynb").read_bytes()
+
+
+def test_a_figure_leads_to_the_files_behind_it(visit):
+    page, _ = visit("chapters/07_controls")
+    page.locator("#fig-controls-lambda a.figure-data").click()
+    row = page.locator("tr", has=page.locator("#data-fig-controls-lambda"))
+    assert page.url.endswith("status.html#data-fig-controls-lambda")
+    row.locator('a[href="#results-laptop"]').click()
+    assert "laptop" in page.locator("tr", has=page.locator("#results-laptop")).inner_text()
+
+
+@each_page
+def test_page_leads_on_and_says_how_long_it_takes_to_read(visit, document):
+    page, _ = visit(document)
+    assert page.locator(".prev-next-footer a").count() >= 1
+    assert page.locator(".reading-time").count() == (document not in book_pages.WITHOUT_TIME)

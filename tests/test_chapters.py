@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import check_book
 import nbformat
@@ -200,6 +201,20 @@ def test_check_finds_a_name_typed_into_the_parameters_cell(tiny):
 def test_check_says_when_it_cannot_find_the_chapter(tiny):
     with pytest.warns(UserWarning, match="not checked"):
         chapters.check_parameters("99_nowhere", {})
+
+
+def test_memory_is_given_back_after_long_compilations_only(monkeypatch):
+    listeners, trimmed = [], []
+    monkeypatch.setattr("jax.monitoring.register_event_duration_secs_listener", listeners.append)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace(malloc_trim=trimmed.append))
+    monkeypatch.setattr("sys.platform", "linux")
+    chapters.save_memory.__wrapped__()
+    (listener,) = listeners
+    listener("/jax/core/compile/backend_compile_duration", 0.1)
+    listener("/jax/another", 5.0)
+    assert trimmed == []
+    listener("/jax/core/compile/backend_compile_duration", 2.0, fun_name="step")
+    assert trimmed == [0]
 
 
 def run_papermill(folder, *options):

@@ -36,6 +36,9 @@ def book_config(cache: Path) -> dict:
     """Return _config.yml with the cache of this build, and with launch buttons if the repository is known."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["execute"].update(execute_notebooks="cache", cache=str(cache))
+    # Paths of extensions are relative to the configuration, and this one is written elsewhere.
+    extensions = config["sphinx"]["local_extensions"]
+    extensions.update({name: str(ROOT / folder) for name, folder in extensions.items()})
     config["repository"]["url"] = os.environ.get("PATCHSCAPE_REPOSITORY") or config["repository"]["url"]
     if config["repository"]["url"]:
         config["html"]["use_repository_button"] = True

@@ -1,4 +1,4 @@
-"""Check the built pages: all there, figures in place, no broken link, nothing fetched from another host."""
+"""Check the built pages: all there, figures in place and described, no broken link, nothing fetched from elsewhere."""
 
 import re
 import sys
@@ -104,6 +104,8 @@ def _page_problems(page: Path, html: Path) -> list[str]:
         target = _target(page, source)
         if target and not (target.is_file() and target.stat().st_size):
             found.append(f"image is missing or empty: {source}")
+        elif image.get("alt", "") in {"", source}:  # Sphinx puts the file name where an author wrote nothing
+            found.append(f"image has no text for those who cannot see it: {source}")
     for link in soup.find_all("a", href=True):
         found += _broken_link(page, link["href"], html)
     for sheet in soup.find_all(["link", "script"]):
@@ -118,6 +120,25 @@ def _page_problems(page: Path, html: Path) -> list[str]:
     for node in soup.select(".system-message, .problematic"):
         found.append(f"shows a message of the builder: {node.get_text()[:80]}")
     return found
+
+
+def weight(page: Path, html: Path) -> int:
+    """Add up what a reader loads for one page.
+
+    Args:
+        page: the built page.
+        html: the folder of built pages.
+
+    Returns:
+        Bytes of the page and of the images, frames and scripts that it names, without the files in _static, which all
+        pages share (theme, fonts, MathJax) and which a browser loads once.
+    """
+    files = {page}
+    for element in _soup(page).find_all(list(FETCHED)):
+        target = _target(page, element.get(FETCHED[element.name]) or "")
+        if target and target.is_file() and not target.is_relative_to((html / "_static").resolve()):
+            files.add(target)
+    return sum(file.stat().st_size for file in files)
 
 
 def _remote(soup: BeautifulSoup) -> list[str]:

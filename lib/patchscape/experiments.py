@@ -83,6 +83,7 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
         trained = training.train(run, images, seeds=seeds)
         curved = curvature_at_minima(run.model, images, trained.minimum)
         tables.append(pd.concat([minima_table(run, trained), curved], axis=1))
+        jax.clear_caches()  # the next configuration needs programs of its own; these would only take memory
     return stored.with_scaled(pd.concat(tables, ignore_index=True))
 
 
@@ -128,6 +129,7 @@ def bound_sweep(
                 rows[-1]["largest_block"] = terms.hessian_blocks.max()
             if i == 0:
                 norms[n] = terms.block_norms
+        jax.clear_caches()  # as above
     return pd.DataFrame(rows), norms
 
 

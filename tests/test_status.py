@@ -1,0 +1,94 @@
+"""Tables about the book itself."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from patchscape import chapters, grids, status
+
+ROOT = Path(__file__).resolve().parents[1]
+MEASURED = {"code": "abc", "created": "2026-01-01T00:00:00Z"}
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return status.figures().set_index("figure")
+
+
+def test_every_captioned_figure_is_listed_once(figures):
+    cells = [c for path in chapters.find_chapters(ROOT / "chapters").values() for c in nbformat.read(path, 4).cells]
+    assert list(figures.index) == [
+        c.metadata.mystnb.figure.name for c in cells if "figure" in c.metadata.get("mystnb", {})
+    ]
+    assert figures.index.is_unique
+
+
+@pytest.mark.parametrize(
+    ("figure", "sources"),
+    [
+        ("fig-patches", ()),
+        ("fig-overview", ("published/eigenvalues.csv",)),
+        ("fig-bound-stored", ("laptop",)),
+        ("fig-eight", ("laptop",)),
+        ("fig-replay", ("published/training_log_epoch0.csv", "replay")),
+        ("fig-others", ("results/benchmarks.json",)),
+    ],
+)
+def test_a_figure_names_the_files_that_it_is_drawn_from(figures, figure, sources):
+    assert figures.sources[figure] == sources
+
+
+def test_every_named_source_exists(figures):
+    data = ROOT / "data"
+    for source in {name for sources in figures.sources for name in sources}:
+        assert (data / source).is_file() or (data / "results" / source).is_dir(), source
+
+
+def test_no_chapter_calls_a_reader_that_is_not_known():
+    known = {*status._READERS, *status._GRID_READERS, "vary"}
+    for path in chapters.find_chapters(ROOT / "chapters").values():
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "code":
+                called = re.findall(r"\bstored\.(\w+)\(|(?<!figures)\.(\w*stored\w*)\(", cell.source)
+                assert {first or second for first, second in called} <= known, f"{path.stem}: add it to status.py"
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "files"),
+    [
+        ('x = pd.read_csv(f / "a.csv")\ny = x + 1', "y", {"published/a.csv"}),
+        ('x = pd.read_csv("a.csv")\nx = 1', "x", set()),
+        ('rows = []\nfor r in stored.read("laptop"):\n    rows.append(r)', "rows", {"laptop"}),
+        ('t = stored.runs(["paper", "controls"])', "t", {"paper", "controls"}),
+        ("t = stored.runs()", "t", set(grids.names())),
+        ('t = {}\nt["a"] = stored.replays()', "t", {"replay", "published/training_log_epoch0.csv"}),
+        ('x = pd.read_csv("a.csv")\ndef f():\n    return x\ny = f()', "y", {"published/a.csv"}),
+    ],
+)
+def test_files_are_followed_through_names(source, name, files):
+    known = {}
+    status._follow(ast.parse(source), known)
+    assert known[name] == files
+
+
+def test_run_files_are_listed_with_their_provenance():
+    table = status.result_files()
+    assert table.file.is_unique
+    assert table.train_code.str.fullmatch(r"[0-9a-f]{40}(\+changes)?").all()
+    assert (table.hours > 0).all()
+    assert (table.seeds > 0).all()
+
+
+def test_chapter_costs_are_read_in_the_order_of_the_book(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path))
+    assert status.chapters().empty
+    row = {"seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, "provenance": MEASURED}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "chapters.json").write_text(json.dumps({"02_b": row, "01_a": row}))
+    table = status.chapters()
+    assert list(table.chapter) == ["01_a", "02_b"]
+    assert table.loc[0].to_dict() == {"chapter": "01_a", "seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, **MEASURED}
