@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from patchscape import bounds, config, curvature, data, exact, model, points, stored, training
+from patchscape import bounds, config, curvature, data, exact, grids, model, points, stored, training
 from patchscape.config import ModelConfig, RunConfig
 
 
@@ -199,17 +199,48 @@ def stored_spectra(grid: str) -> tuple[dict[str, dict[str, np.ndarray]], pd.Data
         ranks, as far as they are stored; and a table with one row per run and point (`where` is "checkpoint" or
         "refined"): n_patches, depth, classes, seed, outliers, gap.
     """
-    spectra, rows = {}, []
-    for item in stored.read(grid):
-        if item.curvature is None:
-            continue
-        cfg, arrays = item.run.model, item.curvature.arrays
-        names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap")
-        kept = {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
-        spectra[f"n = {cfg.n_patches}, d = {cfg.depth}"] = kept
+    items = [item for item in stored.read(grid) if item.curvature is not None]
+    title = lambda model: f"n = {model.n_patches}, d = {model.depth}"  # noqa: E731
+    return {title(item.run.model): _leading(item) for item in items}, _counts(items)
+
+
+def spectra_by_classes() -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame]:
+    """Reads the stored runs that differ from the grid's baseline (n = 4, depth 6) in the number of classes only.
+
+    Returns:
+        As `stored_spectra`, by number of classes.
+    """
+    baseline = grids.laptop()
+    items = [
+        item
+        for grid in ("laptop", "controls")
+        for item in stored.read(grid)
+        if item.curvature is not None
+        and item.run == baseline.model_copy(update={"model": _with_classes(baseline.model, item.run.model.n_classes)})
+        and "class_mean_overlap" in item.curvature.arrays
+    ]
+    return {item.run.model.n_classes: _leading(item) for item in items}, _counts(items)
+
+
+def _with_classes(cfg: ModelConfig, n_classes: int) -> ModelConfig:
+    return cfg.model_copy(update={"n_classes": n_classes})
+
+
+def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
+    names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap")
+    arrays = item.curvature.arrays
+    return {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
+
+
+def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:
+    """Outliers of every run, among the converged ranks but no more than twice the number of classes."""
+    rows = []
+    for item in items:
+        cfg, kept = item.run.model, _leading(item)
+        candidates = min(points.LEADING - 1, 2 * cfg.n_classes)
         for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
             for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
-                count = curvature.count_outliers(values, candidates=points.LEADING - 1)
+                count = curvature.count_outliers(values, candidates=candidates)
                 row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": cfg.n_classes, "seed": seed}
                 rows.append(row | {"where": where, "outliers": count, "gap": curvature.gap_ratio(values, count)})
-    return spectra, pd.DataFrame(rows)
+    return pd.DataFrame(rows)

@@ -19,7 +19,7 @@ _READERS = {
     "paper_curves": {"paper", "published/training_curves.csv"},
     "stored_benchmarks": {"results/benchmarks.json"},
 }
-_GRID_READERS = {"runs", "read", "stored_spectra"}  # of the grids that they are given, or of all
+_GRID_READERS = {"runs", "read", "stored_spectra", "spectra_by_classes"}  # of the grids that they are given, or of all
 _MUTATORS = {"append", "extend", "update", "add"}
 
 
