@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from patchscape import curvature, exact, model, points
+from patchscape import exact, model, points, spectra
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0)
@@ -110,7 +110,7 @@ def test_lanczos_finds_both_ends_of_every_block_of_a_known_matrix():
     def matvec(v):
         return np.concatenate([a @ x for a, x in zip(matrices, v.reshape(3, 40), strict=True)])
 
-    found = curvature.lanczos(matvec, 40, n_blocks=3, seed=0, max_steps=40, top=3, bottom=1, tol=1e-9)
+    found = spectra.lanczos(matvec, 40, n_blocks=3, seed=0, max_steps=40, top=3, bottom=1, tol=1e-9)
     np.testing.assert_allclose(found.values[0, :3], [5, 5 - 6 / 39, 5 - 12 / 39], atol=1e-8)
     assert found.values[0, -1] == pytest.approx(-1, abs=1e-8)
     # the space of one start vector holds one copy of a repeated eigenvalue; a fresh direction finds the other
@@ -125,7 +125,7 @@ def test_lanczos_finds_both_ends_of_every_block_of_a_known_matrix():
 
 def test_the_ritz_weights_integrate_polynomials_of_the_spectrum_exactly():
     matrix = np.diag(np.linspace(0, 3, 30))
-    found = curvature.lanczos(lambda v: matrix @ v, 30, seed=5, max_steps=6, top=1, tol=1e-12)
+    found = spectra.lanczos(lambda v: matrix @ v, 30, seed=5, max_steps=6, top=1, tol=1e-12)
     start = np.random.default_rng(5).standard_normal((1, 30))
     start /= np.linalg.norm(start)
     for power in range(2 * found.n_matvecs - 1):
@@ -145,7 +145,7 @@ def test_the_ritz_values_are_those_of_matfree():
         tridiagonal = decomp.tridiag_sym(15, reortho="full")
         found = tridiagonal(lambda v: jnp.asarray(matrix) @ v, jnp.asarray(start / np.linalg.norm(start)))
         diagonal = np.asarray(found.J_small)
-    ours = curvature.lanczos(lambda v: matrix @ v, 60, seed=4, max_steps=15, tol=1e-14)
+    ours = spectra.lanczos(lambda v: matrix @ v, 60, seed=4, max_steps=15, tol=1e-14)
     np.testing.assert_allclose(ours.values[0][::-1], np.linalg.eigvalsh(diagonal), atol=1e-10)
 
 
@@ -164,4 +164,4 @@ def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvatu
 
 def test_impossible_numbers_are_refused():
     with pytest.raises(ValueError, match="choose size and max_steps from 1"):
-        curvature.lanczos(lambda v: v, 3, seed=0, max_steps=5, top=4)
+        spectra.lanczos(lambda v: v, 3, seed=0, max_steps=5, top=4)

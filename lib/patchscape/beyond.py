@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pandas as pd
 
-from patchscape import circuit, curvature, data, model, simulator
+from patchscape import circuit, curvature, data, model, simulator, spectra
 from patchscape.config import ModelConfig
 
 Array = jax.Array
@@ -216,7 +216,7 @@ def minima(
             matvec = lambda v, phi=phi, s=strength: np.asarray(  # noqa: E731
                 product(phi, jnp.asarray(v, phi.dtype).reshape(phi.shape), jnp.asarray(s, phi.dtype)), np.float64
             ).ravel()
-            found = curvature.lanczos(matvec, phi.size, seed=seed, max_steps=40)
+            found = spectra.lanczos(matvec, phi.size, seed=seed, max_steps=40)
             row = {"n_patches": cfg.n_patches, "angles": phi.shape[1], "noise": strength, "seed": seed}
             row |= {"train_loss": float(value), "accuracy": float(accuracy)}
             rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})

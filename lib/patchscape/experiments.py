@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from patchscape import bounds, config, curvature, data, exact, grids, model, points, stored, training
+from patchscape import bounds, config, data, exact, grids, model, points, spectra, stored, training
 from patchscape.config import ModelConfig, RunConfig
 
 
@@ -240,7 +240,7 @@ def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:
         candidates = min(points.LEADING - 1, 2 * cfg.n_classes)
         for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
             for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
-                count = curvature.count_outliers(values, candidates=candidates)
+                count = spectra.count_outliers(values, candidates=candidates)
                 row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": cfg.n_classes, "seed": seed}
-                rows.append(row | {"where": where, "outliers": count, "gap": curvature.gap_ratio(values, count)})
+                rows.append(row | {"where": where, "outliers": count, "gap": spectra.gap_ratio(values, count)})
     return pd.DataFrame(rows)

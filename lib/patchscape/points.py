@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from patchscape import curvature, data, model
+from patchscape import curvature, data, model, spectra
 from patchscape.config import ModelConfig
 
 CHUNK = 500  # ours: images per chunk of a Hessian product
@@ -183,9 +183,7 @@ def spectrum(
         Columns, as `data/results/README.md` explains them, and up to `TOP` leading eigenvectors (rows).
     """
     size, n_bias = len(point.gradient), len(point.gradient) - cfg.n_patches * cfg.n_params_per_qnn
-    found = curvature.lanczos(
-        point.hessian, size, seed=seed, max_steps=max_steps, top=top, bottom=bottom, tol=TOLERANCE
-    )
+    found = spectra.lanczos(point.hessian, size, seed=seed, max_steps=max_steps, top=top, bottom=bottom, tol=TOLERANCE)
     values, residuals, vectors = found.values[0], found.residuals[0], found.vectors[0, :TOP]
     share = np.square(vectors)
     per_patch = share[:, n_bias:].reshape(len(vectors), cfg.n_patches, -1).sum(-1)
@@ -239,24 +237,27 @@ def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0) -> dict[str, 
     """
     size, n_bias = len(point.gradient), len(point.gradient) - cfg.n_patches * cfg.n_params_per_qnn
 
-    def part(matvec: Matvec, kept: slice) -> Matvec:
-        def product(v: np.ndarray) -> np.ndarray:
-            whole = np.zeros(size)
-            whole[kept] = v
-            return matvec(whole)[kept]
-
-        return product
-
     phi, bias = slice(n_bias, size), slice(0, n_bias)
-    columns = _largest("lambda_max_phi", part(point.hessian, phi), size - n_bias, seed)
-    columns |= _largest("gauss_newton_phi", part(point.gauss_newton, phi), size - n_bias, seed)
+    columns = _largest("lambda_max_phi", _part(point.hessian, size, phi), size - n_bias, seed)
+    columns |= _largest("gauss_newton_phi", _part(point.gauss_newton, size, phi), size - n_bias, seed)
     if n_bias:
-        columns |= _largest("gauss_newton_bias", part(point.gauss_newton, bias), n_bias, seed)
+        columns |= _largest("gauss_newton_bias", _part(point.gauss_newton, size, bias), n_bias, seed)
     return columns
 
 
+def _part(matvec: Matvec, size: int, kept: slice) -> Matvec:
+    """The product with the diagonal block of a matrix (size, size) on some of its rows."""
+
+    def product(v: np.ndarray) -> np.ndarray:
+        whole = np.zeros(size)
+        whole[kept] = v
+        return matvec(whole)[kept]
+
+    return product
+
+
 def _largest(name: str, matvec: Matvec, size: int, seed: int) -> dict[str, float]:
-    found = curvature.lanczos(matvec, size, seed=seed, max_steps=MAX_STEPS, tol=TOLERANCE)
+    found = spectra.lanczos(matvec, size, seed=seed, max_steps=MAX_STEPS, tol=TOLERANCE)
     return {name: found.values[0, 0], f"{name}_residual": found.residuals[0, 0]}
 
 
@@ -280,15 +281,13 @@ def blocks(cfg: ModelConfig, point: Point, leading: dict[str, Any], vectors: np.
     n, m = cfg.n_patches, cfg.n_params_per_qnn
     n_bias = len(point.gradient) - n * m
 
-    def on_phi(matvec: Matvec) -> Matvec:
-        return lambda v: matvec(np.concatenate([np.zeros(n_bias), v]))[n_bias:]
-
     columns = {}
     for name, matvec in (
         ("gauss_newton_blocks", point.gauss_newton_per_patch),
         ("residual_blocks", point.residual),
     ):
-        found = curvature.lanczos(on_phi(matvec), m, n_blocks=n, seed=seed, max_steps=MAX_STEPS, tol=TOLERANCE_BLOCKS)
+        on_phi = _part(matvec, len(point.gradient), slice(n_bias, None))
+        found = spectra.lanczos(on_phi, m, n_blocks=n, seed=seed, max_steps=MAX_STEPS, tol=TOLERANCE_BLOCKS)
         columns |= {name: found.values[:, 0], f"{name}_residual": found.residuals[:, 0]}
     parts = vectors[:, n_bias:].reshape(len(vectors), n, m)
     values = leading["eigenvalues"][: len(vectors)]

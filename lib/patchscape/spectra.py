@@ -1,0 +1,133 @@
+"""Spectra of symmetric matrices known by their products: both ends, a quadrature of the density, outliers."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Krylov(NamedTuple):
+    """What Lanczos' method knows of a block-diagonal matrix of B blocks after k steps; all blocks take part at once.
+
+    Attributes:
+        values: (B, k) Ritz values in decreasing order; both ends of the spectrum converge first.
+        residuals: (B, k) norms ||H v - lambda v|| of the Ritz pairs, in the unit of the values.
+        weights: (B, k) squared overlap of each Ritz vector with the random start: with the values, a quadrature rule
+            of the spectral density seen from it.
+        vectors: (B, k, size) unit Ritz vectors.
+        n_matvecs: number of products.
+    """
+
+    values: np.ndarray
+    residuals: np.ndarray
+    weights: np.ndarray
+    vectors: np.ndarray
+    n_matvecs: int
+
+
+def lanczos(
+    matvec: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    *,
+    seed: int,
+    max_steps: int,
+    n_blocks: int = 1,
+    top: int = 1,
+    bottom: int = 0,
+    tol: float = 1e-3,
+) -> Krylov:
+    """Runs Lanczos' method with full reorthogonalisation until the wanted ends of the spectrum have converged.
+
+    One Krylov space serves both ends and the spectral density, which ARPACK's restarts do not. When the space is
+    exhausted (invariant subspace), a new random direction continues it.
+
+    Args:
+        matvec: (n_blocks size,) -> (n_blocks size,), float64 in and out, block diagonal in n_blocks blocks.
+        size: rows of one block.
+        seed: of the random start vectors.
+        max_steps: most products.
+        n_blocks: number of diagonal blocks, each with a Krylov space of its own.
+        top: stop when so many largest values have converged in every block ...
+        bottom: ... and so many smallest ones,
+        tol: to residuals below tol * max |value| of their block.
+
+    Returns:
+        Ritz values and vectors; values that have not converged say so by their residuals.
+
+    Raises:
+        ValueError: if a number is not allowed.
+    """
+    if size < 1 or max_steps < 1 or not 0 < tol < 1 or top + bottom > size:
+        raise ValueError(
+            f"size={size}, max_steps={max_steps}, top={top}, bottom={bottom}, tol={tol}: choose size and max_steps "
+            f"from 1, top + bottom at most size, 0 < tol < 1."
+        )
+    rng = np.random.default_rng(seed)
+    start = rng.standard_normal((n_blocks, size))
+    basis = [start / np.linalg.norm(start, axis=1, keepdims=True)]
+    diagonal, beside = [], []
+
+    def orthogonal(w: np.ndarray) -> np.ndarray:
+        q = np.stack(basis, 1)
+        for _ in range(2):  # twice is enough
+            w = w - np.einsum("bk,bks->bs", np.einsum("bks,bs->bk", q, w), q)
+        return w
+
+    for step in range(1, min(max_steps, size) + 1):
+        w = np.asarray(matvec(basis[-1].ravel()), np.float64).reshape(n_blocks, size)
+        diagonal.append(np.sum(basis[-1] * w, 1))
+        w = orthogonal(w)
+        length = np.linalg.norm(w, axis=1)
+        values, inner = _tridiagonal(diagonal, beside)
+        scale = np.abs(values).max(1)
+        exhausted = length <= 1e-10 * np.maximum(scale, np.finfo(np.float64).tiny)
+        length = np.where(exhausted, 0, length)
+        residuals = length[:, None] * np.abs(inner[:, -1])
+        wanted = residuals[:, np.r_[:top, max(step - bottom, 0) : step]] if step >= top + bottom else np.inf
+        if step == size or np.all(wanted <= tol * scale[:, None]):
+            break
+        if np.any(exhausted):
+            fresh = orthogonal(rng.standard_normal((n_blocks, size)))
+            w = np.where(exhausted[:, None], fresh, w)
+        beside.append(length)
+        basis.append(w / np.linalg.norm(w, axis=1, keepdims=True))
+    vectors = np.einsum("bki,bks->bis", inner, np.stack(basis[:step], 1))
+    return Krylov(values, residuals, inner[:, 0] ** 2, vectors, step)
+
+
+def _tridiagonal(diagonal: list[np.ndarray], beside: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (B, k) in decreasing order, and eigenvectors (B, k, k) as columns, of tridiagonal matrices."""
+    a = np.stack(diagonal, 1)
+    t = np.einsum("bi,ij->bij", a, np.eye(a.shape[1]))
+    if beside:
+        i = np.arange(a.shape[1] - 1)
+        t[:, i, i + 1] = t[:, i + 1, i] = np.stack(beside, 1)
+    values, vectors = np.linalg.eigh(t)
+    return values[:, ::-1], vectors[:, :, ::-1]
+
+
+def count_outliers(values: np.ndarray, *, candidates: int) -> int:
+    """Counts the eigenvalues above the widest gap, on a logarithmic scale, among the largest ones.
+
+    The rule has no threshold: the count is the rank r in 1 to `candidates` with the largest ratio
+    values[r - 1] / values[r]. It always names a gap; `gap_ratio` says how wide it is.
+
+    Args:
+        values: eigenvalues in decreasing order.
+        candidates: largest count considered.
+
+    Returns:
+        The count, 0 if no eigenvalue is positive.
+
+    >>> count_outliers(np.array([9.0, 8.0, 1.0, 0.9, 0.8]), candidates=4)
+    2
+    """
+    positive = values[values > 0][: candidates + 1]
+    if len(positive) < 2:
+        return len(positive)
+    return int(np.argmax(positive[:-1] / positive[1:])) + 1
+
+
+def gap_ratio(values: np.ndarray, rank: int) -> float:
+    """Ratio of the eigenvalue of a rank (from 1) to the next one, infinite if that is not positive."""
+    return float(values[rank - 1] / values[rank]) if values[rank] > 0 else float("inf")
