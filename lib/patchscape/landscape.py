@@ -4,6 +4,7 @@ Functions take flat parameter vectors and a loss of such a vector, and know noth
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -103,8 +104,13 @@ def path_losses(
     Returns:
         (T,) losses.
     """
-    origin, directions, coordinates = (jnp.asarray(x, jnp.float32) for x in (origin, directions, coordinates))
-    return np.asarray(jax.jit(lambda c: jax.lax.map(lambda row: loss(origin + row @ directions), c))(coordinates))
+    return np.asarray(_losses(loss, *(jnp.asarray(x, jnp.float32) for x in (origin, directions, coordinates))))
+
+
+@partial(jax.jit, static_argnums=0)
+def _losses(loss: Callable, origin: jax.Array, directions: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """Compiled once for each loss and shape, so that planes of one loss share a program."""
+    return jax.lax.map(lambda row: loss(origin + row @ directions), coordinates)
 
 
 def random_walk_explained(steps: int, size: int, seed: int) -> np.ndarray:
