@@ -1,4 +1,4 @@
-"""Command line: train, curvature, grid, job, landscape, results, verify, figures."""
+"""Command line: train, curvature, grid, job, landscape, results, verify, figures, explorer."""
 
 from pathlib import Path
 from typing import Annotated
@@ -238,6 +238,18 @@ def figures(
     with _one_sentence():
         for path in chapters.make_figures(params, out):
             typer.echo(str(path))
+
+
+@app.command()
+def explorer(
+    out: Annotated[Path, typer.Option(help="the HTML file to write")] = Path("out/explorer.html"),
+) -> None:
+    """Write the explorer of stored runs as one HTML file that needs no network and no server."""
+    from patchscape import explorer, results
+
+    with _one_sentence():
+        results.write_bytes(out, explorer.page(explorer.collect()).encode())
+        typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
 
 
 class _one_sentence:

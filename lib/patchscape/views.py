@@ -112,6 +112,20 @@ def shortest(change: np.ndarray) -> np.ndarray:
     return (change + np.pi) % (2 * np.pi) - np.pi
 
 
+def step_lengths(record: results.Record) -> np.ndarray:
+    """Lengths of the steps that the circuits' angles took in each epoch, from the stored coordinates.
+
+    Args:
+        record: as from `read`.
+
+    Returns:
+        (S, E) in rad, one row per stored seed; 0 where the learning rate is zero.
+    """
+    inside = np.square(np.diff(record.arrays["coordinates"].astype(float), axis=1)).sum(-1)
+    share = 1 - record.arrays["step_outside"].astype(float)
+    return np.sqrt(np.divide(inside, share, out=np.zeros_like(inside), where=share > 0))
+
+
 def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.ndarray]:
     """Arrays of one seed, as data/results/README.md explains them."""
     images = data.load_run(run)
