@@ -8,7 +8,8 @@
   const HOME = { turn: -0.65, tilt: 0.62, zoom: 1 };
   const eye = { ...HOME };
   const unique = (values) => [...new Set(values)].sort((a, b) => a - b);
-  const start = runs.find((r) => r.n === 4 && r.d === 6) || runs[0];
+  const seen = runs.filter((r) => Object.keys(r.views).length);
+  const start = seen.filter((r) => r.n === 4).pop() || seen[0] || runs[0];
   const chosen = { n: start.n, d: start.d, seed: start.seeds[0], view: "pca_wide" };
   const NAMES = {
     pca_wide: ["first principal component", "second principal component", "rad"],

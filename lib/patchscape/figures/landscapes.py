@@ -72,7 +72,8 @@ def common_window(records: Records, name: str) -> Figure:
     """
     counts, depths = _seats(records)
     size = (2.6 * len(counts) + 0.9, 2.5 * len(depths) + 0.4)
-    fig, axes = plt.subplots(len(depths), len(counts), figsize=size, sharex=True, sharey=True, squeeze=False)
+    common = name != "pca_author"  # the author's window follows each path
+    fig, axes = plt.subplots(len(depths), len(counts), figsize=size, sharex=common, sharey=common, squeeze=False)
     norm = _scale(records, [name])
     for ax in axes.flat:
         ax.set_axis_off()
