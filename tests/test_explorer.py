@@ -64,6 +64,7 @@ def test_it_opens_offline_and_shows_surface_spectrum_curve_and_eigenvalues(opene
     page, faults = opened()
     assert faults == []
     assert len(surface(page)) > 10_000
+    assert page.locator('[data-plot="hidden"] polyline').count() == 2
     for plot in ("training", "spectrum", "sharpness"):
         assert page.locator(f'[data-plot="{plot}"] circle').count() >= 1
         assert page.locator(f'[data-plot="{plot}"]').get_attribute("aria-label")

@@ -12,12 +12,12 @@
   const start = seen.filter((r) => r.n === 4).pop() || seen[0] || runs[0];
   const chosen = { n: start.n, d: start.d, seed: start.seeds[0], view: "pca_wide" };
   const NAMES = {
-    pca_wide: ["first principal component", "second principal component", "rad"],
-    pca_near: ["first principal component", "second principal component", "rad"],
-    pca_author: ["first principal component", "second principal component", "rad"],
+    pca_wide: ["first component", "second component", "rad"],
+    pca_near: ["first component", "second component", "rad"],
+    pca_author: ["first component", "second component", "rad"],
     eigen: ["first eigenvector", "second eigenvector", "rad"],
-    random_0: ["random direction 1", "random direction 2", "lengths of φ"],
-    random_1: ["random direction 1", "random direction 2", "lengths of φ"],
+    random_0: ["random 1", "random 2", "lengths of φ"],
+    random_1: ["random 1", "random 2", "lengths of φ"],
   };
   const VIRIDIS = ["440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725"].map(
     (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)),
@@ -123,14 +123,13 @@
       const heart = at(0, 0, floor), away = [middle[0] - heart[0], middle[1] - heart[1]];
       const length = Math.hypot(...away) || 1, push = away.map((v) => (v / length) * small * 1.3);
       pen.textAlign = Math.abs(push[0]) < small * 0.35 ? "center" : push[0] > 0 ? "left" : "right";
-      const short = canvas.clientWidth < 520;
-      const text = short ? `${name.replace("principal component", "PC").replace(" direction", "")}` : `${name} (${unit})`;
+      const text = canvas.clientWidth < 520 ? name.replace(" component", "") : `${name} (${unit})`;
       pen.fillText(text, middle[0] + push[0], middle[1] + push[1] * 1.7);
       pen.textAlign = "center";
       const tick = (v) => Number(v.toPrecision(3)).toString().replace("-", "−");
       for (const [end, value] of [[p, a], [q, b]]) {
-        const to = [end[0] - heart[0], end[1] - heart[1]], far = Math.hypot(...to) || 1;
-        pen.fillText(tick(value), end[0] + (to[0] / far) * small * 1.1, end[1] + (to[1] / far) * small * 1.1);
+        const inward = end === p ? 0.05 : -0.05; // two edges share a corner: keep their numbers apart
+        pen.fillText(tick(value), end[0] + push[0] * 0.8 + inward * (q[0] - p[0]), end[1] + push[1] + inward * (q[1] - p[1]));
       }
     }
   }
@@ -237,6 +236,20 @@
     frame("training", x, y, ticks, "epochs trained", "loss (nats)", body, `Loss after every epoch; the least training loss is ${digits(r.train_loss[i][e])} nats after ${e + 1} epochs.`);
   }
 
+  function drawHidden() {
+    const r = run(), view = r.views[chosen.seed], svg = find('[data-plot="hidden"]');
+    svg.innerHTML = "";
+    if (!view) return svg.setAttribute("aria-label", "Not stored for this seed.");
+    const epochs = view.loss.map((_, e) => e), x = scale([0, epochs.length - 1], LEFT, W - RIGHT, false);
+    const every = runs.flatMap((o) => Object.values(o.views)).flatMap((v) => [...v.loss, ...v.shadow]);
+    const y = scale(every, H - BOTTOM, TOP, true);
+    const body = [polyline(epochs, view.loss, x, y, { stroke: r.colour, "stroke-width": 2.2 })];
+    body.push(polyline(epochs, view.shadow, x, y, { stroke: "var(--ink)", "stroke-width": 1.3, "stroke-dasharray": "5 3" }));
+    const worst = Math.max(...view.loss.map((v, e) => Math.exp(Math.abs(Math.log(v / view.shadow[e])))));
+    const ticks = [0, 10, 20, 30].filter((v) => v < epochs.length);
+    frame("hidden", x, y, ticks, "epochs trained", "loss (nats)", body, `Loss along the path and at its shadow on the plane; they differ by a factor of ${digits(worst)} at most.`);
+  }
+
   function drawSpectrum() {
     const r = run(), i = number();
     const all = r.all_eigenvalues && r.all_eigenvalues[i], top = all || (r.eigenvalues && r.eigenvalues[i]);
@@ -334,6 +347,7 @@
     describe();
     drawSurface();
     drawTraining();
+    drawHidden();
     drawSpectrum();
     drawSharpness();
   }

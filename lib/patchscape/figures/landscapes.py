@@ -48,7 +48,7 @@ def _contours(ax: Axes, record: Record, name: str, norm: LogNorm, tint: str) -> 
     if name.startswith("pca"):
         ax.plot(*arrays["coordinates"][0].T, color="white", lw=3)
         ax.plot(*arrays["coordinates"][0].T, "o-", color=tint, ms=2.5, lw=1.3)
-    ax.plot(0, 0, "*", color="white", mec="black", ms=11)
+    ax.plot(0, 0, "*", color="white", mec="black", ms=8)
     ax.set(xlim=axes[0, [0, -1]], ylim=axes[1, [0, -1]])
     ax.spines[:].set_visible(True)
 
