@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_browser import browser  # noqa: F401
+from test_browser import browser, visit  # noqa: F401
 from typer.testing import CliRunner
 
 from patchscape import explorer
@@ -155,3 +155,10 @@ def test_without_scripts_and_in_print_there_is_no_dead_control(opened):
     page, _ = opened()
     page.emulate_media(media="print")
     assert not page.locator(".explorer-live").is_visible()
+
+
+def test_on_its_page_in_the_dark_no_light_ground_lies_behind_it(visit):  # noqa: F811
+    page, faults = visit("explorer", color_scheme="dark")
+    assert faults == []
+    ground = "() => getComputedStyle(document.querySelector('.explorer').parentElement).backgroundColor"
+    assert page.evaluate(ground) == "rgba(0, 0, 0, 0)"
