@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from test_jobs import JOB
+from typer.testing import CliRunner
 
-from patchscape import data, jobs, landscape, model, results, views
+from patchscape import cli, data, grids, jobs, landscape, model, results, views
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,15 @@ def test_a_plane_is_turned_so_that_the_path_comes_from_the_left():
 def test_the_short_way_round_is_at_most_half_a_turn():
     change = np.array([0.0, 3.0, -3.0, 4.0, -4.0, 2 * np.pi])
     np.testing.assert_allclose(views.shortest(change), [0, 3, -3, 4 - 2 * np.pi, 2 * np.pi - 4, 0], atol=1e-12)
+
+
+def test_the_command_names_what_is_wrong(tmp_path):
+    name = next(iter(grids.jobs("smoke")))
+    for arguments, sentence in (
+        (["smoke", "nothing"], "no job 'nothing' in grid 'smoke'"),
+        (["smoke", name, "--folder", str(tmp_path)], "train the job first"),
+    ):
+        done = CliRunner().invoke(cli.app, ["landscape", *arguments, "--out", str(tmp_path)])
+        assert done.exit_code == 1
+        assert sentence in done.output
+        assert "Traceback" not in done.output
