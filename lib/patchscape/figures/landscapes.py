@@ -60,6 +60,14 @@ def _bar(fig: Figure, norm: LogNorm, axes: np.ndarray | list[Axes], **where: obj
     bar.minorticks_off()
 
 
+def _label_lowest(axes: np.ndarray, text: str) -> None:
+    """Labels the lowest panel that is drawn in each column."""
+    for column in axes.T:
+        lowest = [ax for ax in column if ax.axison][-1]
+        lowest.set_xlabel(text, size=9)
+        lowest.tick_params(labelbottom=True)
+
+
 def common_window(records: Records, name: str) -> Figure:
     """Draws one kind of plane for every configuration, contours on one colour scale.
 
@@ -84,8 +92,7 @@ def common_window(records: Records, name: str) -> Figure:
         ax.set_title(f"n = {n}, d = {d}", size=11)
         ax.set_aspect("equal")
     across, up = _AXES[name.split("_")[0]]
-    for ax in axes[-1]:
-        ax.set_xlabel(across)
+    _label_lowest(axes, across)
     for ax in axes[:, 0]:
         ax.set_ylabel(up)
     _bar(fig, norm, axes)
@@ -179,8 +186,7 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
         ax.plot(fine, model, "--", color=INK, lw=1, label="quadratic model")
         ax.set_title(f"n = {n}, d = {d}: $\\lambda_{{\\max}}$ = {curvature:.3g}", size=10)
         ax.set_ylim(0, 1.05 * highest)
-    for ax in axes[-1]:
-        ax.set_xlabel("along top eigenvector (rad)", size=9)
+    _label_lowest(axes, "along top eigenvector (rad)")
     for ax in axes[:, 0]:
         ax.set_ylabel(_LOSS)
     axes[0, 0].legend(fontsize=8, loc="upper center")
