@@ -1,4 +1,4 @@
-"""Command line: train, curvature, grid, job, results, verify, figures."""
+"""Command line: train, curvature, grid, job, landscape, results, verify, figures, explorer."""
 
 from pathlib import Path
 from typing import Annotated
@@ -133,6 +133,25 @@ def job(
             typer.echo(jobs.measure(known[name], where, redo=redo))
 
 
+@app.command()
+def landscape(
+    grid: GridName,
+    name: Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")],
+    seed: Annotated[list[int] | None, typer.Option(help="seed to look at; repeat for several; default 0")] = None,
+    folder: Folder = None,
+    out: Annotated[Path | None, typer.Option(help="where to store; default data/results/landscapes")] = None,
+) -> None:
+    """Store planes and lines through the minima of a trained job; the seeds are trained again for their paths."""
+    from patchscape import data, grids, views
+
+    with _one_sentence():
+        known = grids.jobs(grid)
+        if name not in known:
+            raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
+        stored = data.folder() / "results"
+        typer.echo(views.make(known[name], folder or stored / grid, out or stored / "landscapes", seed or [0]))
+
+
 @app.command("results")
 def list_results(
     grid: Annotated[list[str] | None, typer.Option(help="grid to list; repeat for several; default all")] = None,
@@ -219,6 +238,18 @@ def figures(
     with _one_sentence():
         for path in chapters.make_figures(params, out):
             typer.echo(str(path))
+
+
+@app.command()
+def explorer(
+    out: Annotated[Path, typer.Option(help="the HTML file to write")] = Path("out/explorer.html"),
+) -> None:
+    """Write the explorer of stored runs as one HTML file that needs no network and no server."""
+    from patchscape import explorer, results
+
+    with _one_sentence():
+        results.write_bytes(out, explorer.page(explorer.collect()).encode())
+        typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
 
 
 class _one_sentence:

@@ -4,6 +4,7 @@ Functions take flat parameter vectors and a loss of such a vector, and know noth
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -103,20 +104,29 @@ def path_losses(
     Returns:
         (T,) losses.
     """
-    origin, directions, coordinates = (jnp.asarray(x, jnp.float32) for x in (origin, directions, coordinates))
-    return np.asarray(jax.jit(lambda c: jax.lax.map(lambda row: loss(origin + row @ directions), c))(coordinates))
+    return np.asarray(_losses(loss, *(jnp.asarray(x, jnp.float32) for x in (origin, directions, coordinates))))
 
 
-def random_walk_explained(steps: int, size: int, seed: int) -> np.ndarray:
+@partial(jax.jit, static_argnums=0)
+def _losses(loss: Callable, origin: jax.Array, directions: jax.Array, coordinates: jax.Array) -> jax.Array:
+    """Compiled once for each loss and shape, so that planes of one loss share a program."""
+    return jax.lax.map(lambda row: loss(origin + row @ directions), coordinates)
+
+
+def random_walk_explained(steps: int, size: int, seed: int, lengths: np.ndarray | None = None) -> np.ndarray:
     """Share of variance of the first two principal components of a Gaussian random walk {cite}`antognini2018pca`.
 
     Args:
         steps: number of steps.
         size: dimension of the space.
         seed: of the steps.
+        lengths: (steps,) length of each step, if they shall not be equal on average.
 
     Returns:
         (2,), about 0.61 and 0.15 for many steps in a large space.
     """
-    walk = np.cumsum(np.random.default_rng(seed).standard_normal((steps + 1, size)), axis=0)
+    walk = np.random.default_rng(seed).standard_normal((steps + 1, size))
+    if lengths is not None:
+        walk[1:] *= lengths[:, None] / np.linalg.norm(walk[1:], axis=1, keepdims=True)
+    walk = np.cumsum(walk, axis=0)
     return pca_plane(walk, 0).explained

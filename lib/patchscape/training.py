@@ -200,11 +200,12 @@ def train(
     on_device = [jnp.asarray(x) for x in images]
     train_chunks = tuple(map(jnp.asarray, data.chunks(*images[:2], CHUNK)))
     test_chunks = tuple(map(jnp.asarray, data.chunks(*images[2:], CHUNK)))
+    one_epoch = protocol.model_copy(update={"epochs": 1})  # runs of any length share a compiled program
     bar = tqdm(range(len(history["train_loss"]), protocol.epochs), disable=not progress, unit="epoch", desc=run.name())
     for epoch in bar:
         start = time.perf_counter()
         index = np.stack([batches(images.train_labels, protocol, seed, epoch) for seed in seeds])
-        params, state, losses = _epoch(cfg, protocol, params, state, *on_device[:2], jnp.asarray(index))
+        params, state, losses = _epoch(cfg, one_epoch, params, state, *on_device[:2], jnp.asarray(index))
         values = (*_evaluate(cfg, params, train_chunks), *_evaluate(cfg, params, test_chunks))
         values = dict(zip(_CURVES, map(np.asarray, values), strict=True))
         earlier = np.min(history["train_loss"], axis=0) if history["train_loss"] else np.inf

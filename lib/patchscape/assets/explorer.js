@@ -1,0 +1,397 @@
+(() => {
+  "use strict";
+  const root = document.querySelector(".explorer");
+  const live = root.querySelector(".explorer-live");
+  const { runs, n_train: images } = JSON.parse(document.getElementById("explorer-data").textContent);
+  const canvas = root.querySelector(".explorer-surface > canvas");
+  const find = (selector) => root.querySelector(selector);
+  const HOME = { turn: -0.65, tilt: 0.62, zoom: 1 };
+  const eye = { ...HOME };
+  const unique = (values) => [...new Set(values)].sort((a, b) => a - b);
+  const seen = runs.filter((r) => Object.keys(r.views).length);
+  const start = seen.filter((r) => r.n === 4).pop() || seen[0] || runs[0];
+  const chosen = { n: start.n, d: start.d, seed: start.seeds[0], view: "pca_wide" };
+  const NAMES = {
+    pca_wide: ["first component", "second component", "rad"],
+    pca_near: ["first component", "second component", "rad"],
+    pca_author: ["first component", "second component", "rad"],
+    eigen: ["first eigenvector", "second eigenvector", "rad"],
+    random_0: ["random 1", "random 2", "lengths of φ"],
+    random_1: ["random 1", "random 2", "lengths of φ"],
+  };
+  const VIRIDIS = ["440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725"].map(
+    (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16)),
+  );
+
+  // one scale of heights for everything: thousandths of log10(loss in nats)
+  let low = Infinity, high = -Infinity;
+  for (const run of runs)
+    for (const view of Object.values(run.views))
+      for (const name of Object.keys(NAMES))
+        for (const z of view[name].z) { low = Math.min(low, z); high = Math.max(high, z); }
+  const share = (z) => Math.min(1, Math.max(0, (z - low) / (high - low)));
+
+  function tint(z, shade = 1) {
+    const place = share(z) * (VIRIDIS.length - 1), i = Math.min(VIRIDIS.length - 2, Math.floor(place)), f = place - i;
+    const mix = VIRIDIS[i].map((c, k) => Math.round(shade * (c + f * (VIRIDIS[i + 1][k] - c))));
+    return `rgb(${mix.join(",")})`;
+  }
+
+  const style = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const digits = (x) => (x === null || x === undefined ? "not measured" : Number(x.toPrecision(3)).toString());
+  const run = () => runs.find((r) => r.n === chosen.n && r.d === chosen.d);
+  const number = () => run().seeds.indexOf(chosen.seed);
+
+  // --- the surface -------------------------------------------------------------------------------------------------
+
+  function projector(width, height) {
+    const size = Math.min(0.4 * width, 0.46 * height) * eye.zoom;
+    const [ct, st, ce, se] = [Math.cos(eye.turn), Math.sin(eye.turn), Math.cos(eye.tilt), Math.sin(eye.tilt)];
+    return (x, y, z) => {
+      const [a, b] = [x * ct - y * st, x * st + y * ct];
+      return [width / 2 + size * a, height * 0.5 - size * (0.8 * z * ce + b * se), -b * ce + 0.8 * z * se];
+    };
+  }
+
+  function drawSurface() {
+    const ratio = Math.min(2, window.devicePixelRatio || 1);
+    const width = canvas.clientWidth, height = canvas.clientHeight;
+    if (!width) return;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    const view = run().views[chosen.seed];
+    const small = Math.max(11, Math.min(13, width / 48));
+    pen.font = `${small}px ${getComputedStyle(root).fontFamily}`;
+    if (!view) {
+      const known = Object.keys(run().views);
+      pen.fillStyle = style("--ink");
+      pen.textAlign = "center";
+      pen.fillText("No surface is stored for this seed.", width / 2, height / 2 - 10);
+      if (known.length) pen.fillText(`Seeds with one: ${known.join(", ")}.`, width / 2, height / 2 + 12);
+      return;
+    }
+    const { x, y, z } = view[chosen.view];
+    const side = Math.round(Math.sqrt(z.length));
+    const at = projector(width, height);
+    const unit = (i) => (2 * i) / (side - 1) - 1;
+    const high3 = (value) => share(value) - 0.5;
+    const grid = z.map((value, k) => at(0.8 * unit(k % side), 0.8 * unit(Math.floor(k / side)), high3(value)));
+
+    box(pen, at, x, y, small);
+    const faces = [];
+    for (let j = 0; j + 1 < side; j++)
+      for (let i = 0; i + 1 < side; i++) {
+        const ring = [j * side + i, j * side + i + 1, (j + 1) * side + i + 1, (j + 1) * side + i];
+        const mean = ring.reduce((sum, k) => sum + z[k], 0) / 4;
+        const slope = (share(z[ring[1]]) + share(z[ring[2]]) - share(z[ring[0]]) - share(z[ring[3]])) * (side - 1) / 4;
+        faces.push({ depth: ring.reduce((sum, k) => sum + grid[k][2], 0), ring, mean, shade: 1 - 0.28 * Math.tanh(Math.max(-0.4, slope)) });
+      }
+    faces.sort((a, b) => a.depth - b.depth);
+    pen.lineWidth = 0.6;
+    for (const { ring, mean, shade } of faces) {
+      pen.beginPath();
+      for (const k of ring) pen.lineTo(grid[k][0], grid[k][1]);
+      pen.closePath();
+      pen.fillStyle = pen.strokeStyle = tint(mean, Math.min(1, shade));
+      pen.fill();
+      pen.stroke();
+    }
+    overlay(pen, at, view, x, y, high3);
+  }
+
+  function box(pen, at, [x0, x1], [y0, y1], small) {
+    const [nameX, nameY, unit] = NAMES[chosen.view];
+    const floor = -0.52, corner = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([a, b]) => [0.8 * a, 0.8 * b]);
+    pen.strokeStyle = style("--line");
+    pen.lineWidth = 1;
+    pen.beginPath();
+    for (const [a, b] of [...corner, corner[0]]) { const p = at(a, b, floor); pen.lineTo(p[0], p[1]); }
+    pen.stroke();
+    pen.fillStyle = style("--muted");
+    pen.textBaseline = "middle";
+    // labels on the two edges that are nearest to the reader
+    const near = (a, b) => at(...a, floor)[2] + at(...b, floor)[2];
+    const alongX = near(corner[0], corner[1]) > near(corner[3], corner[2]) ? [corner[0], corner[1]] : [corner[3], corner[2]];
+    const alongY = near(corner[1], corner[2]) > near(corner[0], corner[3]) ? [corner[1], corner[2]] : [corner[0], corner[3]];
+    const edges = [[alongX, nameX, x0, x1], [alongY, nameY, y0, y1]];
+    for (const [[from, to], name, a, b] of edges) {
+      const [p, q] = [at(...from, floor), at(...to, floor)];
+      const middle = [(p[0] + q[0]) / 2, (p[1] + q[1]) / 2];
+      const heart = at(0, 0, floor), away = [middle[0] - heart[0], middle[1] - heart[1]];
+      const length = Math.hypot(...away) || 1, push = away.map((v) => (v / length) * small * 1.3);
+      pen.textAlign = Math.abs(push[0]) < small * 0.35 ? "center" : push[0] > 0 ? "left" : "right";
+      const text = canvas.clientWidth < 520 ? name.replace(" component", "") : `${name} (${unit})`;
+      pen.fillText(text, middle[0] + push[0], middle[1] + push[1] * 1.7);
+      pen.textAlign = "center";
+      const tick = (v) => Number(v.toPrecision(3)).toString().replace("-", "−");
+      for (const [end, value] of [[p, a], [q, b]]) {
+        const inward = end === p ? 0.05 : -0.05; // two edges share a corner: keep their numbers apart
+        pen.fillText(tick(value), end[0] + push[0] * 0.8 + inward * (q[0] - p[0]), end[1] + push[1] + inward * (q[1] - p[1]));
+      }
+    }
+  }
+
+  function overlay(pen, at, view, [x0, x1], [y0, y1], high3) {
+    const ink = style("--ink"), ground = style("--ground");
+    const place = (a, b, loss) => at(0.8 * ((2 * (a - x0)) / (x1 - x0) - 1), 0.8 * ((2 * (b - y0)) / (y1 - y0) - 1), high3(1000 * Math.log10(loss)));
+    const inside = ([a, b]) => a >= x0 && a <= x1 && b >= y0 && b <= y1;
+    if (chosen.view.startsWith("pca")) {
+      const points = view.path.map((p, i) => [p, i]).filter(([p]) => inside(p));
+      const onPlane = points.map(([p, i]) => place(...p, view.shadow[i]));
+      pen.strokeStyle = pen.fillStyle = "#fff";
+      pen.lineWidth = 3.5;
+      line(pen, onPlane);
+      pen.strokeStyle = "#111";
+      pen.lineWidth = 1.6;
+      line(pen, onPlane);
+      for (const [p, i] of points) {
+        const [a, b] = [place(...p, view.shadow[i]), place(...p, view.loss[i])];
+        pen.strokeStyle = ink;
+        pen.lineWidth = 1;
+        line(pen, [a, b]);
+        dot(pen, b, 3.4, run().colour, ground);
+      }
+      if (points.length && points[0][1] === 0) mark(pen, onPlane[0], "start", ink, ground);
+    }
+    mark(pen, place(0, 0, view.loss[run().epoch[number()] + 1]), "minimum", ink, ground);
+  }
+
+  function line(pen, points) {
+    pen.beginPath();
+    for (const p of points) pen.lineTo(p[0], p[1]);
+    pen.stroke();
+  }
+
+  function dot(pen, [x, y], radius, fill, edge) {
+    pen.beginPath();
+    pen.arc(x, y, radius, 0, 7);
+    pen.fillStyle = fill;
+    pen.fill();
+    pen.strokeStyle = edge;
+    pen.lineWidth = 1;
+    pen.stroke();
+  }
+
+  function mark(pen, point, text, ink, ground) {
+    dot(pen, point, 5.5, ground, ink);
+    pen.textAlign = "center";
+    pen.lineWidth = 4;
+    pen.strokeStyle = ground;
+    pen.strokeText(text, point[0], point[1] - 15);
+    pen.fillStyle = ink;
+    pen.fillText(text, point[0], point[1] - 15);
+  }
+
+  // --- small plots ------------------------------------------------------------------------------------------------
+
+  const W = 320, H = 210, LEFT = 46, BOTTOM = 36, TOP = 12, RIGHT = 8;
+  const xml = (tag, attributes, text = "") =>
+    `<${tag} ${Object.entries(attributes).map(([k, v]) => `${k}="${v}"`).join(" ")}>${text}</${tag}>`;
+
+  function scale(values, from, to, log) {
+    const f = log ? Math.log10 : (v) => v;
+    const known = values.filter((v) => v !== null && (!log || v > 0)).map(f);
+    let [a, b] = [Math.min(...known), Math.max(...known)];
+    const margin = 0.04 * (b - a || 1);
+    [a, b] = [a - margin, b + margin];
+    const map = (v) => from + ((f(v) - a) / (b - a)) * (to - from);
+    map.ticks = [];
+    if (log) for (let k = Math.ceil(a); k <= b; k++) map.ticks.push(10 ** k);
+    if (log && map.ticks.length < 2) map.ticks = [10 ** a * 1.02, 10 ** b / 1.02].map((v) => Number(v.toPrecision(2)));
+    return map;
+  }
+
+  function frame(plot, x, y, xTicks, labelX, labelY, body, description) {
+    const parts = [];
+    for (const v of xTicks) parts.push(xml("text", { x: x(v), y: H - BOTTOM + 15, "text-anchor": "middle" }, v));
+    for (const v of y.ticks) {
+      parts.push(xml("line", { x1: LEFT, x2: W - RIGHT, y1: y(v), y2: y(v), stroke: "var(--line)", "stroke-width": 0.6 }));
+      parts.push(xml("text", { x: LEFT - 5, y: y(v) + 4, "text-anchor": "end" }, Number(v.toPrecision(2))));
+    }
+    parts.push(xml("path", { d: `M${LEFT} ${TOP}V${H - BOTTOM}H${W - RIGHT}`, fill: "none", stroke: "var(--muted)" }));
+    parts.push(xml("text", { x: (LEFT + W - RIGHT) / 2, y: H - 4, "text-anchor": "middle" }, labelX));
+    parts.push(xml("text", { x: 11, y: (H - BOTTOM + TOP) / 2, "text-anchor": "middle", transform: `rotate(-90 11 ${(H - BOTTOM + TOP) / 2})` }, labelY));
+    const svg = find(`[data-plot="${plot}"]`);
+    svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
+    svg.setAttribute("aria-label", description);
+    svg.innerHTML = parts.join("") + body.join("");
+  }
+
+  const polyline = (xs, ys, x, y, look) =>
+    xml("polyline", { fill: "none", points: ys.map((v, i) => (v === null ? "" : `${x(xs[i]).toFixed(1)},${y(v).toFixed(1)}`)).join(" "), ...look });
+
+  function drawTraining() {
+    const r = run(), i = number(), epochs = r.train_loss[i].map((_, e) => e + 1);
+    const x = scale([1, epochs.length], LEFT, W - RIGHT, false);
+    const y = scale(runs.flatMap((o) => [...o.train_loss.flat(), ...o.test_loss.flat()]), H - BOTTOM, TOP, true);
+    const body = r.seeds.map((_, s) => polyline(epochs, r.train_loss[s], x, y, { stroke: "var(--muted)", "stroke-width": 0.7, opacity: 0.5 }));
+    body.push(polyline(epochs, r.test_loss[i], x, y, { stroke: r.colour, "stroke-width": 1.6, "stroke-dasharray": "5 3" }));
+    body.push(polyline(epochs, r.train_loss[i], x, y, { stroke: r.colour, "stroke-width": 2.2 }));
+    const e = r.epoch[i];
+    if (e >= 0) body.push(xml("circle", { cx: x(e + 1), cy: y(r.train_loss[i][e]), r: 5, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6 }));
+    const ticks = [1, 10, 20, 30].filter((v) => v <= epochs.length);
+    frame("training", x, y, ticks, "epochs trained", "loss (nats)", body, `Loss after every epoch; the least training loss is ${digits(r.train_loss[i][e])} nats after ${e + 1} epochs.`);
+  }
+
+  function drawHidden() {
+    const r = run(), view = r.views[chosen.seed], svg = find('[data-plot="hidden"]');
+    svg.innerHTML = "";
+    if (!view) return svg.setAttribute("aria-label", "Not stored for this seed.");
+    const epochs = view.loss.map((_, e) => e), x = scale([0, epochs.length - 1], LEFT, W - RIGHT, false);
+    const every = runs.flatMap((o) => Object.values(o.views)).flatMap((v) => [...v.loss, ...v.shadow]);
+    const y = scale(every, H - BOTTOM, TOP, true);
+    const body = [polyline(epochs, view.loss, x, y, { stroke: r.colour, "stroke-width": 2.2 })];
+    body.push(polyline(epochs, view.shadow, x, y, { stroke: "var(--ink)", "stroke-width": 1.3, "stroke-dasharray": "5 3" }));
+    const worst = Math.max(...view.loss.map((v, e) => Math.exp(Math.abs(Math.log(v / view.shadow[e])))));
+    const ticks = [0, 10, 20, 30].filter((v) => v < epochs.length);
+    frame("hidden", x, y, ticks, "epochs trained", "loss (nats)", body, `Loss along the path and at its shadow on the plane; they differ by a factor of ${digits(worst)} at most.`);
+  }
+
+  function drawSpectrum() {
+    const r = run(), i = number();
+    const all = r.all_eigenvalues && r.all_eigenvalues[i], top = all || (r.eigenvalues && r.eigenvalues[i]);
+    const text = find('[data-text="spectrum"]');
+    if (!top) {
+      find('[data-plot="spectrum"]').innerHTML = "";
+      text.textContent = "The spectrum of this run is not stored.";
+      return;
+    }
+    const every = runs.flatMap((o) => (o.eigenvalues || []).flat()).filter((v) => v > 0);
+    const y = scale([...every, ...(all ? [Math.max(...every) * 1e-6] : [])], H - BOTTOM, TOP, true);
+    const ranks = top.map((_, k) => k + 1), x = scale([1, top.length], LEFT, W - RIGHT, !!all);
+    const shown = top.map((v) => (v > 0 && y(v) <= H - BOTTOM ? v : null));
+    const body = all ? [] : r.eigenvalues.map((values) => polyline(ranks, values.map((v) => (v > 0 ? v : null)), x, y, { stroke: "var(--muted)", "stroke-width": 0.7, opacity: 0.5 }));
+    shown.forEach((v, k) => v !== null && body.push(xml("circle", { cx: x(k + 1).toFixed(1), cy: y(v).toFixed(1), r: all ? 1.8 : 3, fill: r.colour })));
+    const nine = x(9.5).toFixed(1);
+    body.push(xml("line", { x1: nine, x2: nine, y1: TOP, y2: H - BOTTOM, stroke: "var(--ink)", "stroke-dasharray": "3 3", "stroke-width": 0.8 }));
+    body.push(xml("text", { x: x(9.5) + 4, y: TOP + 9 }, "C − 1 = 9"));
+    const ticks = all ? [1, 10, 100, 1000].filter((v) => v <= top.length) : [1, 5, 10, 15, 20];
+    frame("spectrum", x, y, ticks, "rank", "eigenvalue (nats/rad²)", body, `Hessian eigenvalues in decreasing order, from ${digits(top[0])} nats per rad squared.`);
+    const below = top.filter((v) => v !== null && v <= 0).length;
+    text.textContent = all
+      ? `All ${top.length} Hessian eigenvalues at the minimum, by rank; ${below} negative ones are not drawn on this scale.`
+      : `The ${top.length} largest of ${r.params} Hessian eigenvalues at the minimum, by rank. Thin lines: the other seeds.`;
+  }
+
+  function drawSharpness() {
+    const known = runs.filter((r) => r.lambda_max), ns = unique(known.map((r) => r.n));
+    if (!known.length) return;
+    const x = scale([ns[0] / 1.3, ns[ns.length - 1] * 1.3], LEFT, W - RIGHT, true);
+    const y = scale(known.flatMap((r) => r.lambda_max), H - BOTTOM, TOP, true);
+    const depths = unique(known.map((r) => r.d)), body = [];
+    const mine = run(), i = number();
+    const mean = (r) => r.lambda_max.reduce((sum, v) => sum + (v || 0), 0) / r.lambda_max.filter((v) => v).length;
+    const first = known.find((r) => r.d === chosen.d);
+    if (first && ns.length > 1) {
+      const ends = ns.map((n) => (mean(first) * first.n) / n);
+      body.push(polyline(ns, ends.map((v) => (y(v) <= H - BOTTOM ? v : null)), x, y, { stroke: "var(--muted)", "stroke-dasharray": "4 3" }));
+    }
+    for (const r of known)
+      r.lambda_max.forEach((v, s) => {
+        if (!(v > 0)) return;
+        const aside = (depths.indexOf(r.d) - (depths.length - 1) / 2) * 9 + (s / r.seeds.length - 0.5) * 5;
+        const look = r.d === chosen.d ? { fill: r.colour, opacity: 0.85 } : { fill: "none", stroke: r.colour, opacity: 0.5 };
+        body.push(xml("circle", { cx: (x(r.n) + aside).toFixed(1), cy: y(v).toFixed(1), r: 2.6, ...look }));
+        if (r === mine && s === i) body.push(xml("circle", { cx: (x(r.n) + aside).toFixed(1), cy: y(v).toFixed(1), r: 6.5, fill: "none", stroke: "var(--ink)", "stroke-width": 1.8 }));
+      });
+    frame("sharpness", x, y, ns, "number of patches n", "λmax (nats/rad²)", body, `Largest eigenvalue of every run; this one ${mine.lambda_max ? digits(mine.lambda_max[i]) : "is not measured"}.`);
+  }
+
+  // --- text and choices -------------------------------------------------------------------------------------------
+
+  function describe() {
+    const r = run(), i = number(), e = r.epoch[i], view = r.views[chosen.seed];
+    const at = (name) => digits(e < 0 ? null : r[name][i][e]);
+    find(".explorer-summary").innerHTML =
+      `<i>n</i> = ${r.n}, <i>d</i> = ${r.d}, seed ${chosen.seed}, ${r.params} parameters: λ<sub>max</sub> = <b>${digits(r.lambda_max && r.lambda_max[i])}</b> nats/rad², ` +
+      `training loss <b>${at("train_loss")}</b>, test loss <b>${at("test_loss")}</b> nats, test accuracy <b>${at("test_accuracy")}</b>.`;
+    const share = view ? Math.round(100 * (view.explained[0] + view.explained[1])) : null;
+    const kind = chosen.view.startsWith("pca")
+      ? `The plane holds ${share} % of the variance of the path; black line: the path's shadow on the surface; dots: its true loss, off the plane.`
+      : chosen.view === "eigen"
+        ? "Directions of the largest and second largest curvature."
+        : "Two random directions, each circuit's part as long as that circuit's angles.";
+    find(".explorer-caption").textContent = `Loss over all ${images} training images (MNIST, 8 qubits), bias ${chosen.view.startsWith("pca") ? "frozen at the minimum" : "moving too"}; height and colour are logarithmic. ${view ? kind : ""}`;
+    canvas.setAttribute("aria-label", view ? `Loss surface for n = ${r.n}, d = ${r.d}, seed ${chosen.seed}: ${find(`[value="${chosen.view}"]`).textContent}. From ${digits(10 ** (Math.min(...view[chosen.view].z) / 1000))} to ${digits(10 ** (Math.max(...view[chosen.view].z) / 1000))} nats.` : "No surface is stored for this seed.");
+  }
+
+  function radios(name, values) {
+    const box = find(`fieldset[data-choice="${name}"]`);
+    for (const value of values) {
+      const label = document.createElement("label"), input = document.createElement("input");
+      Object.assign(input, { type: "radio", name: `explorer-${name}`, value, checked: value === chosen[name] });
+      input.addEventListener("change", () => choose({ [name]: value }));
+      label.append(input, String(value));
+      box.append(label);
+    }
+  }
+
+  function choose(change) {
+    Object.assign(chosen, change);
+    if (!run()) chosen.d = runs.find((r) => r.n === chosen.n).d;
+    const r = run(), seeds = find('select[data-choice="seed"]');
+    if (!r.seeds.includes(chosen.seed)) chosen.seed = r.seeds[0];
+    seeds.innerHTML = r.seeds.map((s) => `<option value="${s}">${s}${r.views[s] ? "" : " (no surface)"}</option>`).join("");
+    seeds.value = chosen.seed;
+    for (const input of root.querySelectorAll('fieldset[data-choice="d"] input')) {
+      input.disabled = !runs.some((o) => o.n === chosen.n && o.d === Number(input.value));
+      input.checked = Number(input.value) === chosen.d;
+    }
+    draw();
+  }
+
+  function draw() {
+    describe();
+    drawSurface();
+    drawTraining();
+    drawHidden();
+    drawSpectrum();
+    drawSharpness();
+  }
+
+  const TURNS = {
+    left: () => (eye.turn -= 0.15), right: () => (eye.turn += 0.15),
+    up: () => (eye.tilt = Math.min(1.5, eye.tilt + 0.1)), down: () => (eye.tilt = Math.max(0.05, eye.tilt - 0.1)),
+    in: () => (eye.zoom = Math.min(3, eye.zoom * 1.15)), out: () => (eye.zoom = Math.max(0.5, eye.zoom / 1.15)),
+    home: () => Object.assign(eye, HOME),
+  };
+  const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down", "+": "in", "=": "in", "-": "out", Home: "home" };
+  function turn(name) {
+    TURNS[name]();
+    drawSurface();
+  }
+
+  canvas.addEventListener("keydown", (event) => {
+    if (!KEYS[event.key] || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    turn(KEYS[event.key]);
+  });
+  for (const button of root.querySelectorAll("[data-turn]")) button.addEventListener("click", () => turn(button.dataset.turn));
+  let last = null;
+  canvas.addEventListener("pointerdown", (event) => { last = [event.clientX, event.clientY]; canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!last) return;
+    eye.turn += (event.clientX - last[0]) * 0.008;
+    eye.tilt = Math.min(1.5, Math.max(0.05, eye.tilt + (event.clientY - last[1]) * 0.006));
+    last = [event.clientX, event.clientY];
+    drawSurface();
+  });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (last = null));
+
+  live.hidden = false;
+  radios("n", unique(runs.map((r) => r.n)));
+  radios("d", unique(runs.map((r) => r.d)));
+  find('select[data-choice="seed"]').addEventListener("change", (event) => choose({ seed: Number(event.target.value) }));
+  find('select[data-choice="view"]').addEventListener("change", (event) => choose({ view: event.target.value }));
+  const bar = find(".explorer-bar canvas"), ink = bar.getContext("2d");
+  for (let i = 0; i < 256; i++) { ink.fillStyle = tint(low + ((high - low) * i) / 255); ink.fillRect(i, 0, 1, 1); }
+  if (low < high) { find('[data-bar="low"]').textContent = digits(10 ** (low / 1000)); find('[data-bar="high"]').textContent = digits(10 ** (high / 1000)); }
+  find('select[data-choice="view"]').value = chosen.view;
+  choose({});
+  new MutationObserver(drawSurface).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSurface);
+  new ResizeObserver(drawSurface).observe(canvas);
+})();

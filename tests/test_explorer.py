@@ -1,0 +1,164 @@
+"""The explorer as a file of its own, in a real browser without a network."""
+
+import json
+
+import pytest
+from test_browser import browser, visit  # noqa: F401
+from typer.testing import CliRunner
+
+from patchscape import explorer
+from patchscape.cli import app
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def content():
+    return explorer.collect()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    path.write_text(explorer.page(content), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def opened(browser, file):  # noqa: F811
+    """Open the explorer; return the page and everything that went wrong."""
+    contexts = []
+
+    def opened(width=1100, **options):
+        context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        page, faults = context.new_page(), []
+        page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda r: None if r.url == file.as_uri() else faults.append(f"asked for {r.url}"))
+        page.goto(file.as_uri())
+        return page, faults
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def surface(page):
+    return page.evaluate("() => document.querySelector('.explorer-surface > canvas').toDataURL()")
+
+
+def test_the_same_results_give_the_same_bytes_and_they_are_few(content, file):
+    assert explorer.page(explorer.collect()) == explorer.page(content)
+    assert file.stat().st_size < 5e6
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+def test_the_command_writes_that_file(tmp_path, file):
+    done = CliRunner().invoke(app, ["explorer", "--out", str(tmp_path / "e.html")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "e.html").read_bytes() == file.read_bytes()
+
+
+def test_it_opens_offline_and_shows_surface_spectrum_curve_and_eigenvalues(opened):
+    page, faults = opened()
+    assert faults == []
+    assert len(surface(page)) > 10_000
+    assert page.locator('[data-plot="hidden"] polyline').count() == 2
+    for plot in ("training", "spectrum", "sharpness"):
+        assert page.locator(f'[data-plot="{plot}"] circle').count() >= 1
+        assert page.locator(f'[data-plot="{plot}"]').get_attribute("aria-label")
+
+
+def test_every_choice_draws_without_an_error(opened, content):
+    page, faults = opened()
+    for run in content["runs"]:
+        page.check(f'[name=explorer-n][value="{run["n"]}"]', force=True)
+        page.check(f'[name=explorer-d][value="{run["d"]}"]', force=True)
+        for seed in run["seeds"][:: len(run["seeds"]) - 1 or 1]:
+            page.select_option("[data-choice=seed]", str(seed))
+            text = page.locator(".explorer-summary").inner_text()
+            assert f"n = {run['n']}, d = {run['d']}, seed {seed}," in text
+            assert "NaN" not in text
+            assert "undefined" not in text
+    assert faults == []
+
+
+def test_a_choice_changes_the_picture_and_the_words(opened):
+    page, _ = opened()
+    before, words = surface(page), page.locator(".explorer-surface figcaption").inner_text()
+    page.select_option("[data-choice=view]", "eigen")
+    assert surface(page) != before
+    assert page.locator(".explorer-surface figcaption").inner_text() != words
+
+
+def test_keys_turn_the_surface_and_home_brings_it_back(opened):
+    page, _ = opened()
+    page.focus(".explorer-surface > canvas")
+    seen = [surface(page)]
+    for key in ("ArrowLeft", "ArrowUp", "+"):
+        page.keyboard.press(key)
+        seen.append(surface(page))
+    assert len(set(seen)) == 4
+    page.keyboard.press("Home")
+    assert surface(page) == seen[0]
+
+
+def test_all_controls_are_reached_by_tab_and_have_names(opened):
+    page, _ = opened()
+    names = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        names.append(
+            page.evaluate("""() => { const e = document.activeElement;
+            return e.getAttribute('aria-label') || e.closest('label')?.textContent || e.textContent; }""")
+        )
+    assert all(name.strip() for name in names)
+    assert any(name.startswith("Loss surface") for name in names)
+    assert "tilt up" in names
+
+
+def test_a_finger_turns_the_surface(opened):
+    page, _ = opened(width=360, has_touch=True, is_mobile=True)
+    before = surface(page)
+    box = page.locator(".explorer-surface > canvas").bounding_box()
+    page.evaluate("y => scrollTo(0, y)", box["y"] - 100)
+    x, y = box["x"] + 100, 100 + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 6):
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x + 25 * step, "y": y}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert surface(page) != before
+
+
+def test_it_does_not_scroll_sideways_on_a_phone(opened):
+    page, _ = opened(width=360)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+def test_it_follows_the_dark_theme_of_the_book(opened):
+    page, faults = opened()
+    page.add_style_tag(content="html[data-theme=dark] { --pst-color-text-base: #eee; --pst-color-background: #111 }")
+    before = surface(page)
+    page.evaluate("() => document.documentElement.setAttribute('data-theme', 'dark')")
+    page.wait_for_function(
+        "before => document.querySelector('.explorer-surface > canvas').toDataURL() !== before", arg=before
+    )
+    assert faults == []
+
+
+def test_without_scripts_and_in_print_there_is_no_dead_control(opened):
+    page, _ = opened(java_script_enabled=False)
+    assert page.locator("noscript").count() == 1
+    assert not page.locator(".explorer-live").is_visible()
+    page, _ = opened()
+    page.emulate_media(media="print")
+    assert not page.locator(".explorer-live").is_visible()
+
+
+def test_on_its_page_in_the_dark_no_light_ground_lies_behind_it(visit):  # noqa: F811
+    page, faults = visit("explorer", color_scheme="dark")
+    assert faults == []
+    ground = "() => getComputedStyle(document.querySelector('.explorer').parentElement).backgroundColor"
+    assert page.evaluate(ground) == "rgba(0, 0, 0, 0)"

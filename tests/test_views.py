@@ -1,0 +1,107 @@
+"""Stored landscapes: a seed trained again gives its minimum, and everything that is drawn passes through it."""
+
+import numpy as np
+import pytest
+from test_jobs import JOB
+from typer.testing import CliRunner
+
+from patchscape import cli, data, grids, jobs, landscape, model, results, views
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a trained job and its landscapes."""
+    folder = tmp_path_factory.mktemp("landscapes")
+    jobs.train(JOB, folder)
+    views.make(JOB, folder, folder / "landscapes")
+    return folder
+
+
+@pytest.mark.slow
+def test_every_picture_passes_through_the_stored_minimum(made):
+    record, run = results.read(views.path(JOB, made / "landscapes")), results.read(jobs.paths(JOB, made)[0])
+    a = {name: value[0] for name, value in record.arrays.items()}
+    loss = run.arrays["train_loss"][0, run.arrays["minimum_epoch"][0]]
+    middle = views.POINTS // 2
+    for name in ("pca_near", "eigen", "random_0", "random_1"):
+        assert a[f"{name}/loss"][middle, middle] == pytest.approx(loss, rel=1e-4), name
+    for name in views.LINES:
+        assert a[f"line/{name}"][len(views.LINE) // 2] == pytest.approx(loss, rel=1e-4), name
+    assert a["from_start"][np.isclose(views.FROM_START, 1)] == pytest.approx(loss, rel=1e-4)
+    np.testing.assert_allclose(a["between"][:, 0], loss, rtol=1e-4)
+    other = run.arrays["train_loss"][1, run.arrays["minimum_epoch"][1]]
+    np.testing.assert_allclose(a["between"][:, -1], other, rtol=1e-4)
+    np.testing.assert_allclose(a["between_shortest"][:, -1], other, rtol=1e-3)  # the same point modulo 2 pi
+    assert a["retrained_difference"] == 0
+    assert record.meta["seeds"] == [0]
+    assert {"code", "device"} <= record.meta["provenance"].keys()
+    assert views.path(JOB, made / "landscapes").stat().st_size < 100_000
+
+
+@pytest.mark.slow
+def test_line_from_the_start_begins_at_the_start(made):
+    a = results.read(views.path(JOB, made / "landscapes")).arrays
+    images = data.load_run(JOB.run)
+    start = model.loss(JOB.run.model, model.init(JOB.run.model, 0), images.train_angles, images.train_labels)
+    assert a["from_start"][0][np.isclose(views.FROM_START, 0)] == pytest.approx(float(start), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_step_lengths_are_those_of_the_path(made):
+    record, run = results.read(views.path(JOB, made / "landscapes")), results.read(jobs.paths(JOB, made)[0])
+    lengths = views.step_lengths(record)[0]
+    assert lengths.shape == (JOB.run.train.epochs,)
+    ends = run.arrays["pca_coordinates"][0]
+    assert np.all(lengths + 1e-5 >= np.linalg.norm(np.diff(ends, axis=0), axis=1))
+
+
+@pytest.mark.slow
+def test_what_is_stored_is_left_alone_and_read_by_size(made):
+    path = views.path(JOB, made / "landscapes")
+    before = path.stat().st_mtime_ns
+    views.make(JOB, made, made / "landscapes")
+    assert path.stat().st_mtime_ns == before
+    assert list(views.read(made / "landscapes")) == [(4, 1)]
+
+
+@pytest.mark.slow
+def test_impossible_requests_are_refused_in_one_sentence(made, tmp_path):
+    with pytest.raises(ValueError, match="train the job first"):
+        views.make(JOB, tmp_path, tmp_path)
+    with pytest.raises(ValueError, match="seed=7: the run file has seeds"):
+        views.make(JOB, made, tmp_path, seeds=[7])
+    stored = results.read(views.path(JOB, made / "landscapes"))
+    results.write(views.path(JOB, tmp_path), stored.arrays, stored.meta | {"run_file": "another"})
+    with pytest.raises(ValueError, match="belongs to another run file"):
+        views.make(JOB, made, tmp_path)
+    record = results.read(jobs.paths(JOB, made)[0])
+    other = record.arrays | {"train_loss": record.arrays["train_loss"] * 1.01}
+    results.write(jobs.paths(JOB, tmp_path)[0], other, record.meta)
+    with pytest.raises(ValueError, match="trained again, the loss"):
+        views.make(JOB, tmp_path, tmp_path / "new")
+
+
+def test_a_plane_is_turned_so_that_the_path_comes_from_the_left():
+    path = np.random.default_rng(0).normal(size=(6, 40)).cumsum(0)
+    plane = landscape.pca_plane(path, 5)
+    turned = views.oriented(plane._replace(directions=-plane.directions, coordinates=-plane.coordinates))
+    assert turned.coordinates[0, 0] < 0
+    assert turned.coordinates[np.abs(turned.coordinates[:, 1]).argmax(), 1] > 0
+    np.testing.assert_allclose(turned.coordinates @ turned.directions, plane.coordinates @ plane.directions)
+
+
+def test_the_short_way_round_is_at_most_half_a_turn():
+    change = np.array([0.0, 3.0, -3.0, 4.0, -4.0, 2 * np.pi])
+    np.testing.assert_allclose(views.shortest(change), [0, 3, -3, 4 - 2 * np.pi, 2 * np.pi - 4, 0], atol=1e-12)
+
+
+def test_the_command_names_what_is_wrong(tmp_path):
+    name = next(iter(grids.jobs("smoke")))
+    for arguments, sentence in (
+        (["smoke", "nothing"], "no job 'nothing' in grid 'smoke'"),
+        (["smoke", name, "--folder", str(tmp_path)], "train the job first"),
+    ):
+        done = CliRunner().invoke(cli.app, ["landscape", *arguments, "--out", str(tmp_path)])
+        assert done.exit_code == 1
+        assert sentence in done.output
+        assert "Traceback" not in done.output
