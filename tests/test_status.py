@@ -62,6 +62,7 @@ def test_no_chapter_calls_a_reader_that_is_not_known():
     [
         ('x = pd.read_csv(f / "a.csv")\ny = x + 1', "y", {"published/a.csv"}),
         ('x = pd.read_csv("a.csv")\nx = 1', "x", set()),
+        ("x = views.read()", "x", {"landscapes"}),
         ('rows = []\nfor r in stored.read("laptop"):\n    rows.append(r)', "rows", {"laptop"}),
         ('t = stored.runs(["paper", "controls"])', "t", {"paper", "controls"}),
         ("t = stored.runs()", "t", set(grids.names())),

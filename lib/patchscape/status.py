@@ -18,8 +18,9 @@ _READERS = {
     "paper_runs": {"paper", "published/minima.csv", "published/eigenvalues.csv", "published/pca.csv"},
     "paper_curves": {"paper", "published/training_curves.csv"},
     "stored_benchmarks": {"results/benchmarks.json"},
+    "spectra_by_classes": {"laptop", "controls"},
 }
-_GRID_READERS = {"runs", "read", "stored_spectra", "spectra_by_classes"}  # of the grids that they are given, or of all
+_GRID_READERS = {"runs", "read", "stored_spectra"}  # of the grids that they are given, or of all
 _MUTATORS = {"append", "extend", "update", "add"}
 
 
@@ -129,6 +130,10 @@ def _changed(statement: ast.stmt) -> Iterable[str]:
             yield node.value.id
 
 
+def _stored_grids() -> set[str]:
+    return {name for name in grids.names() if (data.folder() / "results" / name).is_dir()}
+
+
 def _texts(tree: ast.AST) -> Iterable[str]:
     return (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
 
@@ -138,6 +143,8 @@ def _read_by(statement: ast.stmt) -> set[str]:
     for node in ast.walk(statement):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             files |= _READERS.get(node.func.attr, set())
-            if node.func.attr in _GRID_READERS:
-                files |= {text for text in _texts(node) if text in grids.names()} or set(grids.names())
+            if ast.unparse(node.func) == "views.read":
+                files.add("landscapes")
+            elif node.func.attr in _GRID_READERS:
+                files |= {text for text in _texts(node) if text in grids.names()} or _stored_grids()
     return files
