@@ -65,7 +65,7 @@ def test_no_chapter_calls_a_reader_that_is_not_known():
         ("x = views.read()", "x", {"landscapes"}),
         ('rows = []\nfor r in stored.read("laptop"):\n    rows.append(r)', "rows", {"laptop"}),
         ('t = stored.runs(["paper", "controls"])', "t", {"paper", "controls"}),
-        ("t = stored.runs()", "t", set(grids.names())),
+        ("t = stored.runs()", "t", status._stored_grids()),
         ('t = {}\nt["a"] = stored.replays()', "t", {"replay", "published/training_log_epoch0.csv"}),
         ('x = pd.read_csv("a.csv")\ndef f():\n    return x\ny = f()', "y", {"published/a.csv"}),
     ],
