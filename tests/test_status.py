@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from patchscape import chapters, grids, status
+from patchscape import chapters, status
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = {"code": "abc", "created": "2026-01-01T00:00:00Z"}
