@@ -15,6 +15,7 @@ import optax
 import pandas as pd
 
 from patchscape import circuit, curvature, data, model, simulator, spectra
+from patchscape.blocks import kron
 from patchscape.config import ModelConfig
 
 Array = jax.Array
@@ -71,7 +72,7 @@ def entangling_layers(cfg: ModelConfig, layers: int) -> PatchFunction:
     """
     q = cfg.n_qubits
     shape = (q + 1, layers, q, 3)
-    rings = np.stack([_cnot_ring(q, layer % (q - 1) + 1 if q > 1 else 0) for layer in range(layers)])
+    rings = np.stack([_cnot_ring(q, layer % (q - 1) + 1) for layer in range(layers)])
 
     def outputs(phi: Array, x: Array, noise: Array) -> Array:
         before, middle, after = jnp.moveaxis(phi.reshape(shape), -1, 0) / 2
@@ -80,10 +81,10 @@ def entangling_layers(cfg: ModelConfig, layers: int) -> PatchFunction:
             [jnp.exp(-1j * (before + after)) * c, -jnp.exp(1j * (before - after)) * s],
             [jnp.exp(-1j * (before - after)) * s, jnp.exp(1j * (before + after)) * c],
         ]
-        parts = rings @ _kron(jnp.moveaxis(jnp.stack([jnp.stack(row) for row in rows]), (0, 1), (-2, -1)))
+        parts = rings @ kron(jnp.moveaxis(jnp.stack([jnp.stack(row) for row in rows]), (0, 1), (-2, -1)))
         half = x.reshape(len(x), q, q) / 2
         c, s = jnp.cos(half), jnp.sin(half)
-        encodings = _kron(jnp.moveaxis(jnp.array([[c, -s], [s, c]]), (0, 1), (-2, -1)))
+        encodings = kron(jnp.moveaxis(jnp.array([[c, -s], [s, c]]), (0, 1), (-2, -1)))
         state = jnp.zeros((len(x), 2**q), parts.dtype).at[:, 0].set(1)
         for row in range(q + 1):
             for layer in parts[row]:
@@ -93,15 +94,6 @@ def entangling_layers(cfg: ModelConfig, layers: int) -> PatchFunction:
         return jnp.stack([jnp.sum((state.conj() @ p.T) * state, 1).real for p in _observables(cfg)], 1)
 
     return PatchFunction(outputs, _angles(int(np.prod(shape))))
-
-
-def _kron(matrices: Array) -> Array:
-    """Kronecker product over the wires of (..., q, 2, 2)."""
-    out = matrices[..., 0, :, :]
-    for wire in range(1, matrices.shape[-3]):
-        side = 2 * out.shape[-1]
-        out = jnp.einsum("...ab,...cd->...acbd", out, matrices[..., wire, :, :]).reshape(*out.shape[:-2], side, side)
-    return out
 
 
 def _cnot_ring(q: int, reach: int) -> np.ndarray:
@@ -128,24 +120,7 @@ def noisy_circuit(cfg: ModelConfig) -> PatchFunction:
 
     Simulated with density matrices (PennyLane's `default.mixed`); the noise is the channel's probability.
     """
-    import pennylane as qml
-
-    gates, observed = circuit.gates(cfg), circuit.observables(cfg)
-    rotations = {"RX": qml.RX, "RY": qml.RY}
-    pauli = {"X": qml.PauliX, "Z": qml.PauliZ}
-
-    @qml.qnode(qml.device("default.mixed", wires=cfg.n_qubits), interface="jax", diff_method="backprop")
-    def node(phi, x, noise):
-        for gate in gates:
-            if gate.name == "CZ":
-                qml.CZ(wires=gate.wires)
-            else:
-                angle = phi[gate.index] if gate.source == "parameter" else x[gate.index]
-                rotations[gate.name](angle, wires=gate.wires[0])
-            for wire in gate.wires:
-                qml.DepolarizingChannel(noise, wires=wire)
-        return [qml.expval(pauli[axis](wire)) for axis, wire in observed]
-
+    node = circuit.qnode(cfg, device="default.mixed", diff_method="backprop")
     over_images = jax.vmap(lambda phi, x, noise: jnp.stack(node(phi, x, noise)), in_axes=(None, 0, None))
 
     def outputs(phi: Array, x: Array, noise: Array) -> Array:

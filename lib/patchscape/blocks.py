@@ -51,7 +51,7 @@ def _adjoint(quaternion: tuple[Array, ...]) -> Array:
     return jnp.stack([jnp.stack(column, -1) for column in columns], -1)
 
 
-def _kron(matrices: Array) -> Array:
+def kron(matrices: Array) -> Array:
     """Kronecker product over the third axis from the end: (..., k, m, m) -> (..., m^k, m^k)."""
     out = matrices[..., 0, :, :]
     for i in range(1, matrices.shape[-3]):
@@ -166,7 +166,7 @@ def apply_layers(angles: Array, states: Array) -> Array:
     q = angles.shape[-1]
     m, n = 2 ** (q // 2), states.shape[-1]
     v = _matrix(_layer_rotations(angles))
-    a, b = _kron(v[:, : q // 2]), _kron(v[:, q // 2 :]).swapaxes(1, 2)
+    a, b = kron(v[:, : q // 2]), kron(v[:, q // 2 :]).swapaxes(1, 2)
     left = jnp.concatenate([jnp.concatenate([a.real, -a.imag], 2), jnp.concatenate([a.imag, a.real], 2)], 1)
     right_re, right_im = jnp.concatenate([b.real, b.imag], 2), jnp.concatenate([-b.imag, b.real], 2)
     signs = jnp.asarray(ring_signs(q).reshape(m, 1, m), angles.dtype)
@@ -193,7 +193,7 @@ def _pull_back(angles: Array, rates: Array) -> Array:
     """
     q = angles.shape[-1]
     rotations = _layer_rotations(angles)
-    pairs = _kron(_adjoint(rotations).reshape(-1, q // 2, 2, 4, 4))
+    pairs = kron(_adjoint(rotations).reshape(-1, q // 2, 2, 4, 4))
     source, sign = _ring_on_paulis(q)
     generator = {axis: {"X": 2, "Y": 3}[axis] * 4 ** np.arange(q)[::-1] for axis in LAYER_AXES}
     first, second = (generator[axis] for axis in LAYER_AXES)

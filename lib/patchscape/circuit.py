@@ -118,8 +118,9 @@ def qnode(
         shots: number of measurements; None is exact.
 
     Returns:
-        A function (phi (n_params_per_qnn,), patch (q*q,)) -> list of K expectation values. A patch of shape
-        (q*q, batch) is broadcast by PennyLane.
+        A function (phi (n_params_per_qnn,), patch (q*q,), noise=None) -> list of K expectation values. A patch of shape
+        (q*q, batch) is broadcast by PennyLane. A noise is the probability of a depolarising channel after every gate on
+        each of its wires; it needs the device "default.mixed".
 
     Raises:
         ImportError: if PennyLane is not installed.
@@ -134,13 +135,15 @@ def qnode(
     rotations = {"RX": qml.RX, "RY": qml.RY}
     pauli = {"X": qml.PauliX, "Z": qml.PauliZ}
 
-    def circuit(phi, patch):
+    def circuit(phi, patch, noise=None):
         for gate in sequence:
             if gate.name == "CZ":
                 qml.CZ(wires=gate.wires)
             else:
                 angle = phi[gate.index] if gate.source == "parameter" else patch[gate.index]
                 rotations[gate.name](angle, wires=gate.wires[0])
+            for wire in gate.wires if noise is not None else ():
+                qml.DepolarizingChannel(noise, wires=wire)
         return [qml.expval(pauli[axis](wire)) for axis, wire in measured]
 
     node = qml.QNode(circuit, qml.device(device, wires=cfg.n_qubits), diff_method=diff_method)

@@ -210,20 +210,13 @@ def spectra_by_classes() -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame
     Returns:
         As `stored_spectra`, by number of classes.
     """
-    baseline = grids.laptop()
     items = [
         item
         for grid in ("laptop", "controls")
         for item in stored.read(grid)
-        if item.curvature is not None
-        and item.run == baseline.model_copy(update={"model": _with_classes(baseline.model, item.run.model.n_classes)})
-        and "class_mean_overlap" in item.curvature.arrays
+        if item.run == grids.laptop(n_classes=item.run.model.n_classes) and item.curvature is not None
     ]
     return {item.run.model.n_classes: _leading(item) for item in items}, _counts(items)
-
-
-def _with_classes(cfg: ModelConfig, n_classes: int) -> ModelConfig:
-    return cfg.model_copy(update={"n_classes": n_classes})
 
 
 def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
