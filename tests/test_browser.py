@@ -111,10 +111,9 @@ def test_printed_page_is_the_article_alone(visit, document):
     furniture = ".bd-sidebar, .bd-header-article, .prev-next-footer, .copybtn, .headerlink, .figure-data"
     assert page.evaluate(shown, furniture) == []
     assert len(page.evaluate(shown, "h1")) == 1
-    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") in {
-        "rgb(255, 255, 255)",
-        "rgba(0, 0, 0, 0)",
-    }
+    # The browser tells print.js of the change of medium in its own time.
+    white = "() => ['rgb(255, 255, 255)', 'rgba(0, 0, 0, 0)'].includes(getComputedStyle(document.body).backgroundColor)"
+    page.wait_for_function(white, timeout=20_000)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 794
 
 
