@@ -33,6 +33,7 @@ def test_every_captioned_figure_is_listed_once(figures):
         ("fig-patches", ()),
         ("fig-overview", ("published/eigenvalues.csv",)),
         ("fig-bound-stored", ("laptop",)),
+        ("fig-scaling-law", ("controls", "laptop", "published/eigenvalues.csv")),
         ("fig-eight", ("laptop",)),
         ("fig-replay", ("published/training_log_epoch0.csv", "replay")),
         ("fig-others", ("results/benchmarks.json",)),
@@ -49,7 +50,7 @@ def test_every_named_source_exists(figures):
 
 
 def test_no_chapter_calls_a_reader_that_is_not_known():
-    known = {*status._READERS, *status._GRID_READERS, "vary"}
+    known = {*status._READERS, *status._GRID_READERS, "vary", "with_law"}  # the last two take a table
     for path in chapters.find_chapters(ROOT / "chapters").values():
         for cell in nbformat.read(path, 4).cells:
             if cell.cell_type == "code":

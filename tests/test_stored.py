@@ -1,9 +1,10 @@
 """Tables of stored and published results."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from patchscape import config, grids, stored
+from patchscape import config, experiments, grids, stored
 
 
 def test_published_eigenvalues_are_the_papers_twelve():
@@ -49,3 +50,24 @@ def test_an_empty_folder_gives_an_empty_table(tmp_path):
     assert stored.runs(["laptop"], tmp_path).empty
     with pytest.raises(ValueError, match="no grid 'big'"):
         stored.runs(["big"])
+
+
+def test_the_law_is_the_leading_term_of_the_bound_t2():
+    table = stored.runs(["laptop", "controls"]).dropna(subset=["t2_a_priori"])
+    law = stored.with_law(table)
+    # the corollary, 2 (1 - exp(-L)) m (n w^2 K + w), less what does not grow with the number of outputs
+    leading = law.t2_a_priori - 2 * law.loss_factor * law.angles * law.factor
+    np.testing.assert_allclose(2 * law.n_classes * law.law, leading, rtol=1e-10)
+    assert (law.kappa * law.law < law.t2_a_priori).all()
+    assert set(stored.with_law(stored.published_eigenvalues()).columns) >= {"law", "kappa", "loss_factor"}
+
+
+def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits():
+    kinds, law = experiments.kinds_of_runs()
+    rows = pd.concat(kinds.values())
+    assert not rows.duplicated(["job", "seed"]).any()
+    assert len(rows) == stored.runs(["laptop", "controls"]).lambda_max.notna().sum()
+    assert len(law) < len(rows)
+    np.testing.assert_allclose(law.factor, 100 / law.n_patches)
+    assert set(law.n_classes) == {10}
+    assert law.n_patches.min() > 1

@@ -219,6 +219,30 @@ def spectra_by_classes() -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame
     return {item.run.model.n_classes: _leading(item) for item in items}, _counts(items)
 
 
+def kinds_of_runs() -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Sorts the stored 8-qubit runs by what differs from the grid, for the scaling law.
+
+    Returns:
+        Rows of `stored.with_law` by kind, kinds that are not stored left out; and all rows that the law is fitted to:
+        more than one patch, the paper's mean, scale and ten classes, at any depth, learning rate and weight decay.
+    """
+    every = stored.with_law(stored.runs(["laptop", "controls"]).dropna(subset=["lambda_max"]))
+    of_the_law = {
+        "grid": stored.vary(every, "n_patches", "depth").query("n_patches > 1"),
+        "other learning rates": stored.vary(every, "depth", "learning_rate").query("learning_rate != 0.02"),
+        "no weight decay": stored.vary(every, "n_patches", weight_decay=0.0),
+    }
+    others = {
+        "no shared bias": stored.vary(every, "n_patches", shared_bias=False),
+        "other windows": stored.vary(every, "stride").dropna(subset=["stride"]),
+        "$c = 25\\,n$": stored.vary(every, "n_patches", "scale").query("scale != 100"),
+        "sum": stored.vary(every, "n_patches", aggregation="sum"),
+        "two to eight classes": stored.vary(every, "n_classes").query("n_classes < 10"),
+        "one circuit": stored.vary(every, "depth", n_patches=1),
+    }
+    return {name: rows for name, rows in (of_the_law | others).items() if len(rows)}, pd.concat(of_the_law.values())
+
+
 def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
     names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap")
     arrays = item.curvature.arrays

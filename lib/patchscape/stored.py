@@ -76,6 +76,7 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
     row: dict[str, Any] = {"grid": grid, "job": stored.path.stem, "seed": meta["seeds"][number], "dataset": run.dataset}
     row |= {"n_train": run.n_train, "n_test": run.n_test, **cfg.model_dump(), **protocol.model_dump()}
     row |= {"angles": cfg.n_params_per_qnn, "n_params": cfg.n_params, "max_coverage": cfg.max_coverage}
+    row |= {"factor": cfg.factor}
     row |= {"epoch": epoch, "diverged": not np.all(np.isfinite(arrays["train_loss"][number]))}
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         row[name] = float(arrays[name][number, epoch]) if epoch >= 0 else np.nan
@@ -106,20 +107,37 @@ def with_scaled(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(scaled=table.lambda_max * table.n_patches / -np.expm1(-table.train_loss))
 
 
+def with_law(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds the terms of the scaling law, the leading part of the bound T2 without its constant.
+
+    Args:
+        table: columns n_patches, angles, factor (weight of one circuit in the logits), train_loss, lambda_max.
+
+    Returns:
+        The table with loss_factor = 1 - exp(-train_loss), law = angles n factor^2 loss_factor, which is c^2 m / n times
+        the loss factor for a mean over patches, and kappa = lambda_max / law (nats per rad^2).
+    """
+    loss_factor = -np.expm1(-table.train_loss)
+    law = table.angles * table.n_patches * table.factor**2 * loss_factor
+    return table.assign(loss_factor=loss_factor, law=law, kappa=table.lambda_max / law)
+
+
 def published_eigenvalues() -> pd.DataFrame:
     """Reads the twelve published eigenvalues, one run with seed 1001 each.
 
     Returns:
-        Columns n_patches, depth, lambda_max (nats per rad^2), epoch, train_loss (nats), angles, learning_rate, scaled.
+        Columns n_patches, depth, lambda_max (nats per rad^2), epoch, train_loss (nats), angles, factor, learning_rate,
+        scaled.
     """
     table = pd.read_csv(data.folder() / "published" / "eigenvalues.csv").rename(
         columns={"train_loss_full": "train_loss"}
     )
     points = [config.paper(n, d) for n, d in zip(table.n_patches, table.depth, strict=True)]
     table["angles"] = [run.model.n_params_per_qnn for run in points]
+    table["factor"] = [run.model.factor for run in points]
     table["learning_rate"] = [run.train.learning_rate for run in points]
     return with_scaled(table)[
-        ["n_patches", "depth", "learning_rate", "angles", "lambda_max", "epoch", "train_loss", "scaled"]
+        ["n_patches", "depth", "learning_rate", "angles", "factor", "lambda_max", "epoch", "train_loss", "scaled"]
     ]
 
 

@@ -16,8 +16,10 @@ from patchscape.figures.bound import (
     block_matrix,
     bound_against_measured,
     coherence,
+    kappa_by_kind,
     proof_slack,
     published_collapse,
+    scaling_law,
 )
 from patchscape.figures.controls import (
     bound_stored,
@@ -91,6 +93,7 @@ __all__ = [
     "gaps_by_classes",
     "generalisation",
     "hidden_by_the_plane",
+    "kappa_by_kind",
     "kinds_of_planes",
     "lambda_against_patches_and_depth",
     "lambda_rescaled",
@@ -109,6 +112,7 @@ __all__ = [
     "replay",
     "runs_against",
     "save",
+    "scaling_law",
     "snapshot_ensembles",
     "start_and_other_minima",
     "surfaces",

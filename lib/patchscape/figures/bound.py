@@ -1,11 +1,13 @@
 """Figures of the theory chapter."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from patchscape.figures.style import INK, colour
+from patchscape.figures.style import INK, PUBLISHED, colour
 
 _BOUNDS = {"t1": "T1", "t1_uniform": "T1, largest circuit", "t2": "T2, B measured", "t2_a_priori": "T2, a priori"}
 
@@ -128,4 +130,58 @@ def published_collapse(table: pd.DataFrame) -> Figure:
         ax.minorticks_off()
     axes[0].set_ylabel("nats / rad$^2$")
     axes[0].legend(fontsize=8)
+    return fig
+
+
+def scaling_law(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Draws lambda_max of stored and published runs against the scaling law, without and with the loss factor.
+
+    Args:
+        table: from `stored.with_law`, one row per stored run.
+        published: the same of the published eigenvalues.
+
+    Returns:
+        The figure; the line is proportionality, with the geometric mean of kappa over the stored runs.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.8), sharey=True)
+    kappa = np.exp(np.log(table.kappa).mean())
+    for ax, loss_factor in zip(axes, (False, True), strict=True):
+        x = lambda t: t.law if loss_factor else t.law / t.loss_factor  # noqa: B023, E731
+        for n, rows in table.groupby("n_patches"):
+            ax.loglog(x(rows), rows.lambda_max, "o", color=colour(n), ms=3.5, mew=0, alpha=0.6, label=f"$n = {n}$")
+        for n, rows in published.groupby("n_patches"):
+            ax.plot(x(rows), rows.lambda_max, **PUBLISHED | {"color": colour(n)}, ms=6, mew=1.3)
+    axes[1].plot([], [], **PUBLISHED, ms=6, label="published")
+    ends = np.array([min(table.law.min(), published.law.min()) / 1.5, max(table.law.max(), published.law.max()) * 1.5])
+    axes[1].plot(ends, kappa * ends, color=INK, lw=1, zorder=0)
+    axes[0].set(xlabel=r"$c^2 m/n$", ylabel=r"$\lambda_{\max}$ (nats / rad$^2$)", title="patches and angles")
+    axes[1].set(xlabel=r"$c^2 m\,(1 - e^{-L})/n$", title="and the loss reached")
+    axes[1].legend(fontsize=8, loc="lower right")
+    return fig
+
+
+def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
+    """Draws the constant of the scaling law for every kind of run.
+
+    Args:
+        groups: by name, from top to bottom, rows of `stored.with_law`.
+        kappa: value of the vertical line.
+
+    Returns:
+        The figure; a dot is one run, a stroke the geometric mean of the runs of one number of patches.
+    """
+    fig, ax = plt.subplots(figsize=(7, 0.36 * len(groups) + 0.9))
+    seen = {}
+    for place, rows in enumerate(groups.values()):
+        counts = sorted(rows.n_patches.unique())
+        for i, n in enumerate(counts):
+            own = rows[rows.n_patches == n].kappa
+            height = place + 0.22 * (i - (len(counts) - 1) / 2)
+            seen[n] = ax.semilogx(own, np.full(len(own), height), "o", color=colour(n), ms=4, mew=0, alpha=0.45)[0]
+            ax.plot(np.exp(np.log(own).mean()), height, "|", color=colour(n), ms=9, mew=2)
+    ax.axvline(kappa, color=INK, lw=1, zorder=0)
+    ax.set_yticks(range(len(groups)), list(groups), fontsize=9)
+    ax.invert_yaxis()
+    ax.set(xlabel=r"$\kappa = \lambda_{\max}\, /\, [\,m\, n\, w^2\, (1 - e^{-L})]$ (nats / rad$^2$)")
+    ax.legend([seen[n] for n in sorted(seen)], [f"$n = {n}$" for n in sorted(seen)], fontsize=8, markerscale=1.5)
     return fig
