@@ -94,10 +94,13 @@ def _in_time(cfg: ModelConfig) -> np.ndarray:
 
 
 class _Block(NamedTuple):
-    """A block's unitary (D, D) and, for each of its angles in time order, Omega (a, D, D)."""
+    """A block's unitary (D, D), and its part up to each layer of rotations (d, 2, D, D).
+
+    Omega of the angle on wire w of a layer is U^H (-i/2 P_w) U, with U the part up to that layer.
+    """
 
     unitary: np.ndarray
-    omega: np.ndarray
+    stages: np.ndarray
 
 
 class _Encoding(NamedTuple):
@@ -157,17 +160,16 @@ def _block(angles: np.ndarray, before: np.ndarray, after: np.ndarray) -> _Block:
     dtype = np.result_type(angles, np.complex64)
     ring = ring_signs(q)
     u = np.diag(before).astype(dtype)
-    omega = np.empty((d, 2, q, len(u), len(u)), dtype)
+    stages = np.empty((d, 2, len(u), len(u)), dtype)
     for layer in range(d):
         for i, axis in enumerate(LAYER_AXES):
             gates = _gate(axis, angles[layer, i]).astype(dtype)[None]
             half = q // 2
             u = np.einsum("ab,bcj->acj", _kron(gates[:, :half])[0], u.reshape(2**half, -1, len(u)), optimize=True)
             u = np.matmul(_kron(gates[:, half:])[0], u).reshape(2**q, -1)
-            source, factor = _pauli(q, axis)
-            omega[layer, i] = u.conj().T @ (dtype.type(-0.5j) * factor[..., None] * u[source])
+            stages[layer, i] = u
         u = ring[:, None].astype(angles.dtype) * u
-    return _Block(after[:, None].astype(angles.dtype) * u, omega.reshape(-1, 2**q, 2**q))
+    return _Block(after[:, None].astype(angles.dtype) * u, stages)
 
 
 def _encoding(angles: np.ndarray, pixels: np.ndarray) -> _Encoding:
@@ -200,14 +202,27 @@ def _undo(encoding: _Encoding, states: np.ndarray) -> np.ndarray:
     return _encode(encoding._replace(first=first, last=last), states)
 
 
+def _omega(block: _Block, x: np.ndarray) -> np.ndarray:
+    """Omega of all angles of the block, in time order, times x (N, D): (N, a, D)."""
+    depth, sides, size, _ = block.stages.shape
+    q = size.bit_length() - 1
+    out = np.empty((depth * sides, len(x), q, size), x.dtype)
+    for i, axis in enumerate(LAYER_AXES):
+        source, factor = _pauli(q, axis)
+        for layer in range(depth):
+            u = block.stages[layer, i]
+            turned = x.dtype.type(-0.5j) * factor.astype(x.dtype) * (x @ u.T).take(source, 1)
+            np.matmul(turned.reshape(-1, size), u.conj(), out=out[sides * layer + i].reshape(-1, size))
+    return out.swapaxes(0, 1).reshape(len(x), -1, size)
+
+
 def _generate(encoding: _Encoding, block: _Block, x: np.ndarray) -> np.ndarray:
     """Gamma of all angles of the encoding, then Omega of all angles of the block after it, times x (N, D)."""
     count, q = encoding.axes.shape[:2]
     paulis = [_pauli(q, axis) for axis in _AXES]
     turned = np.stack([factor.astype(x.dtype) * x.take(source, 1) for source, factor in paulis], 2)  # (N, q, 3, D)
     by_gamma = np.matmul(x.dtype.type(-0.5j) * encoding.axes, turned).reshape(count, -1, x.shape[1])
-    by_omega = (x @ block.omega.reshape(-1, x.shape[1]).T).reshape(count, -1, x.shape[1])
-    return np.concatenate([by_gamma, by_omega], 1)
+    return np.concatenate([by_gamma, _omega(block, x)], 1)
 
 
 def _overlap(bras: np.ndarray, kets: np.ndarray) -> np.ndarray:
@@ -254,8 +269,7 @@ def _states(blocks: list[_Block], encodings: list[_Encoding]) -> list[tuple[np.n
     e1, e2 = encodings
     size = len(b1.unitary)
     zero = np.eye(1, size, dtype=b1.unitary.dtype)
-    own = (zero @ b1.omega.reshape(-1, size).T).reshape(1, -1, size)
-    places = [(zero, own)]
+    places = [(zero, _omega(b1, zero))]
     for encoding, before, after in ((e1, b1, b2), (e2, b2, b3)):
         state, kets = places[-1]
         state = _encode(encoding, (state @ before.unitary.T)[:, None])[:, 0]
@@ -279,7 +293,7 @@ def _few_images(
     beta_one = _undo(e2, beta_two[:, None])[:, 0] @ b2.unitary.conj()
     beta_zero = (_undo(e1, beta_one[:, None])[:, 0] @ b1.unitary.conj()).sum(0, keepdims=True)
     bras = [
-        (beta_zero @ b1.omega.reshape(-1, len(b1.unitary)).T).reshape(places[0][1].shape),
+        _omega(b1, beta_zero),
         _generate(e1, b2, beta_one),
         _generate(e2, b3, beta_two),
     ]
