@@ -166,6 +166,24 @@ def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
     }
 
 
+def exact_spectra(runs: Sequence[RunConfig], n_images: int) -> list[dict[str, Any]]:
+    """`exact_spectrum` of many runs, one after the other; runs of one model best stand together.
+
+    Args:
+        runs: the configurations.
+        n_images: as in `exact_spectrum`.
+
+    Returns:
+        One item per run.
+    """
+    found = []
+    for before, run in zip([None, *runs], runs, strict=False):
+        if before is not None and before.model != run.model:
+            jax.clear_caches()  # as above
+        found.append(exact_spectrum(run, n_images))
+    return found
+
+
 def eigenvector_table(spectrum: dict[str, Any], count: int) -> pd.DataFrame:
     """Describes the leading eigenvectors of an exact spectrum.
 
