@@ -81,9 +81,10 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
     for run in runs:
         images = data.load_run(run)
         trained = training.train(run, images, seeds=seeds)
+        jax.clear_caches()  # what trained is not needed any more, and would only take memory
         curved = curvature_at_minima(run.model, images, trained.minimum)
         tables.append(pd.concat([minima_table(run, trained), curved], axis=1))
-        jax.clear_caches()  # the next configuration needs programs of its own; these would only take memory
+        jax.clear_caches()  # the next configuration needs programs of its own
     return stored.with_scaled(pd.concat(tables, ignore_index=True))
 
 
