@@ -214,9 +214,9 @@ def stored_spectra(grid: str) -> tuple[dict[str, dict[str, np.ndarray]], pd.Data
         grid: name of the grid.
 
     Returns:
-        By title, "n = 4, d = 2": `eigenvalues`, `refined_eigenvalues` and `class_mean_overlap` (S, k) of the converged
-        ranks, as far as they are stored; and a table with one row per run and point (`where` is "checkpoint" or
-        "refined"): n_patches, depth, classes, seed, outliers, gap.
+        By title, "n = 4, d = 2": `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` (S, k)
+        and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are stored; and a table with one row
+        per run and point (`where` is "checkpoint" or "refined"): n_patches, depth, classes, seed, outliers, gap.
     """
     items = [item for item in stored.read(grid) if item.curvature is not None]
     title = lambda model: f"n = {model.n_patches}, d = {model.depth}"  # noqa: E731
@@ -262,8 +262,26 @@ def kinds_of_runs() -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     return {name: rows for name, rows in (of_the_law | others).items() if len(rows)}, pd.concat(of_the_law.values())
 
 
+def whole_spectra(n: int = 4, depth: int = 6) -> dict[str, np.ndarray]:
+    """Reads all eigenvalues of stored 8-qubit minima: of the grid or, where only that is stored, without weight decay.
+
+    Args:
+        n: number of patches.
+        depth: layers per block.
+
+    Returns:
+        "H", "G" and "R", (S, P) each, in decreasing order, nats per rad^2; empty if no dense spectrum is stored.
+    """
+    wanted = [grids.laptop(n, depth, train=grids.LAPTOP.model_copy(update={"weight_decay": w})) for w in (5e-5, 0.0)]
+    names = {"H": "all_eigenvalues", "G": "all_gauss_newton", "R": "all_residual"}
+    for item in (item for grid in ("laptop", "controls") for item in stored.read(grid)):
+        if item.run in wanted and item.curvature is not None and names["H"] in item.curvature.arrays:
+            return {part: item.curvature.arrays[name] for part, name in names.items()}
+    return {}
+
+
 def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
-    names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap")
+    names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap", "gradient_overlap", "vector_shares")
     arrays = item.curvature.arrays
     return {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
 

@@ -20,6 +20,7 @@ _READERS = {
     "stored_benchmarks": {"results/benchmarks.json"},
     "spectra_by_classes": {"laptop", "controls"},
     "kinds_of_runs": {"laptop", "controls"},
+    "whole_spectra": {"laptop", "controls"},
 }
 _GRID_READERS = {"runs", "read", "stored_spectra"}  # of the grids that they are given, or of all
 _MUTATORS = {"append", "extend", "update", "add"}

@@ -53,6 +53,8 @@ from patchscape.figures.spectrum import (
     eigenvector_overlap,
     outliers_against_classes,
     parts,
+    parts_of_runs,
+    where_eigenvectors_live,
 )
 from patchscape.figures.speed import block_idea, cost_model, time_against
 from patchscape.figures.style import colour, save, use_style
@@ -101,6 +103,7 @@ __all__ = [
     "outliers_against_classes",
     "overview",
     "parts",
+    "parts_of_runs",
     "patches_on_image",
     "path_against_plane",
     "proof_slack",
@@ -118,6 +121,7 @@ __all__ = [
     "surfaces",
     "time_against",
     "use_style",
+    "where_eigenvectors_live",
     "whole_runs",
     "with_published",
 ]

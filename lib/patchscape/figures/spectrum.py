@@ -146,3 +146,65 @@ def cumulative_density(exact: np.ndarray, nodes: np.ndarray, weights: np.ndarray
     axes[1].set(title="negative")
     axes[0].legend(fontsize=9)
     return fig
+
+
+def parts_of_runs(spectra: Mapping[str, np.ndarray], n_classes: int) -> Figure:
+    """Draws the whole spectra of H, G and R of several runs: the positive side and the negative side.
+
+    Args:
+        spectra: (S, P) eigenvalues of S runs in decreasing order under the names "H", "G", "R".
+        n_classes: number of classes.
+
+    Returns:
+        The figure, two panels with one scale: median over runs, and the range that holds all runs.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), sharey=True, sharex=True)
+    high = max(values.max() for values in spectra.values())
+    for name, values in spectra.items():
+        look = {"color": _PARTS[name], "lw": 2.4 if name == "H" else 1.4, "label": f"${name}$"}
+        for ax, ranked in ((left, values), (right, -values[:, ::-1])):
+            if ax is right and name == "G":
+                continue
+            shown = np.where(ranked > 1e-7 * high, ranked, np.nan)
+            shown = shown[:, np.isfinite(shown).all(0)]
+            rank = np.arange(1, shown.shape[1] + 1)
+            ax.plot(rank, np.median(shown, 0), **look)
+            ax.fill_between(rank, shown.min(0), shown.max(0), color=look["color"], alpha=0.2, lw=0)
+    left.axvline(n_classes - 0.5, color=INK, lw=1, ls="--")
+    left.annotate(" rank C − 1", (n_classes - 0.5, 0.03), xycoords=("data", "axes fraction"), color=INK, fontsize=9)
+    left.set(yscale="log", xscale="log", ylim=(high * 1e-6, high * 2), title="positive", xlabel="rank")
+    left.set_ylabel(r"|eigenvalue| (nats per rad$^2$)")
+    right.set(title="negative", xlabel="rank from the bottom")
+    left.legend(loc="lower left", bbox_to_anchor=(0, 0.1))
+    return fig
+
+
+def where_eigenvectors_live(places: Mapping[str, Mapping[str, np.ndarray]], n_classes: int) -> Figure:
+    """Draws, rank by rank, how leading eigenvectors share out among bias and patches, and how they meet the gradient.
+
+    Args:
+        places: label -> {"vector_shares" (S, k, n + 1), shares of squared length on each patch and then on the bias;
+            "gradient_overlap" (S, k), squared cosine with the gradient}, of S runs.
+        n_classes: number of classes.
+
+    Returns:
+        The figure: mean over runs, and the range that holds all runs.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(9.4, 3.5), sharex=True)
+    tints = plt.get_cmap("viridis")(np.linspace(0, 0.8, len(places)))
+    titles = ("share on the bias", "patches taken part in, of $n$", "gradient in the first $r$")
+    for (label, found), tint in zip(places.items(), tints, strict=True):
+        shares = found["vector_shares"]
+        on_patches = shares[..., :-1]
+        part = np.square(on_patches.sum(-1)) / np.square(on_patches).sum(-1) / on_patches.shape[-1]
+        for ax, values in zip(axes, (shares[..., -1], part, found["gradient_overlap"].cumsum(1)), strict=True):
+            rank = np.arange(1, values.shape[1] + 1)
+            ax.plot(rank, values.mean(0), "o-", ms=3.5, lw=1, color=tint, label=label)
+            ax.fill_between(rank, values.min(0), values.max(0), color=tint, alpha=0.15, lw=0)
+    for ax, title in zip(axes, titles, strict=True):
+        ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
+        ax.set(xlabel="rank $r$", title=title, ylim=(0, 1.02), xticks=range(1, values.shape[1] + 1, 2))
+        ax.title.set_fontsize(10)
+    axes[0].set_ylabel("share")
+    axes[0].legend(fontsize=7)
+    return fig
