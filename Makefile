@@ -30,7 +30,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env book test figures grid bench chapters screenshots lint format lock serve clean
+.PHONY: help env book test figures grid bench chapters screenshots pdf lint format lock serve clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -94,6 +94,9 @@ chapters: env ## measure seconds and peak memory of every chapter for the page S
 
 screenshots: env ## take pictures of every page of the built book: desktop, phone, dark, print (out/screenshots)
 	@$(BIN)/python tools/screenshots.py
+
+pdf: book ## print the whole book to one PDF file through chromium (out/patchscape.pdf)
+	@$(BIN)/python tools/print_book.py
 
 clean: ## remove everything built (the environment stays)
 	@rm -rf _build out build .pytest_cache .ruff_cache .hypothesis

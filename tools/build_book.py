@@ -49,6 +49,25 @@ def book_config(cache: Path) -> dict:
     return config
 
 
+def run(builder: str = "html", *options: str) -> int:
+    """Run jupyter-book with warnings as errors; results of notebooks come from the cache if they are there.
+
+    Args:
+        builder: html (a page for every file) or singlehtml (all on one page).
+        *options: more options of `jupyter-book build`.
+
+    Returns:
+        Its exit status.
+    """
+    (BUILD / "config.yml").write_text(
+        yaml.safe_dump(book_config(BUILD / f"jupyter-cache-{content_hash()}"), sort_keys=False), encoding="utf-8"
+    )
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [str(jupyter_book), "build", str(ROOT), "--config", str(BUILD / "config.yml"), "--builder", builder]
+    command += ["--warningiserror", "--nitpick", "--keep-going", "--quiet", *options]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
 def main() -> int:
     """Build and check the book.
 
@@ -63,11 +82,7 @@ def main() -> int:
     # Pages of an earlier build must not stand in for pages missing from this one.
     shutil.rmtree(html, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
-    (BUILD / "config.yml").write_text(yaml.safe_dump(book_config(cache), sort_keys=False), encoding="utf-8")
-    jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [str(jupyter_book), "build", str(ROOT), "--config", str(BUILD / "config.yml")]
-    command += ["--warningiserror", "--nitpick", "--keep-going", "--all", "--quiet"]
-    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    status = run("html", "--all")
     if status:
         for report in sorted((BUILD / "html" / "reports").rglob("*.log")):
             print(f"--- {report.stem}\n{report.read_text(encoding='utf-8')[-3000:]}", file=sys.stderr)
