@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from patchscape import config, data, model, results, speed
+from patchscape import config, data, derivatives, model, results, simulator, speed
 from patchscape.config import ModelConfig
 from patchscape.points import FullDataLoss
 
@@ -32,6 +32,7 @@ GRID = [
     *((q, 20, 100, ALL) for q in (4, 6, 10)),
     (4, 2, 100, (*ALL, "default_qubit")),  # at 8 qubits and depth 2 it compiles for minutes
 ]
+WHOLE = [(6, 4, 100), (8, 2, 100), (8, 6, 100)]  # (qubits, depth, images)
 SMOKE = [(4, 2, 3, (*ALL, "default_qubit"))]
 BUDGET = 240.0  # seconds per contestant and point after which no further run is started
 
@@ -111,6 +112,36 @@ def paper_size(images: int, depths: tuple[int, ...], runs: int) -> list[dict]:
     return rows
 
 
+def whole_hessian(qubits: int, depth: int, images: int, runs: int) -> dict:
+    """All second derivatives of one circuit: from matrix products, and from Hessian products with all unit vectors."""
+    cfg = ModelConfig(n_patches=1, depth=depth, n_qubits=qubits, image_side=qubits, n_classes=min(10, 2 * qubits))
+    rng = np.random.default_rng(0)
+    phi = rng.uniform(0, np.pi, cfg.n_params_per_qnn).astype(np.float32)
+    patches = rng.uniform(0, np.pi, (images, qubits**2)).astype(np.float32)
+    weights = rng.normal(size=(images, cfg.n_classes)).astype(np.float32)
+    at = jnp.concatenate([phi, jnp.zeros(qubits**2, jnp.float32)])
+
+    def total(v):
+        prepared = simulator.prepare(cfg, v[: len(phi)])
+        return jnp.sum(weights * simulator.expectations(cfg, prepared, patches + v[len(phi) :]))
+
+    product = lambda v: jax.jvp(jax.grad(total), (at,), (v,))[1]  # noqa: E731
+    products = jax.jit(lambda units: jax.lax.map(product, units, batch_size=16))
+    by_products = lambda: np.asarray(products(jnp.eye(len(at), dtype=jnp.float32)))  # noqa: E731
+    by_matrices = lambda: derivatives.circuit_derivatives(cfg, phi, patches, weights)[1]  # noqa: E731
+    row = {"qubits": qubits, "depth": depth, "images": images, "angles": len(at)}
+    start = time.perf_counter()
+    found, exact = by_products(), by_matrices()
+    row["first_call"] = time.perf_counter() - start
+    row["difference"] = float(np.abs(found - exact).max() / np.abs(exact).max())
+    if row["difference"] > 1e-4:
+        raise RuntimeError(f"the two Hessians differ by {row['difference']:.1e}: nothing was timed.")
+    times = [(seconds(by_matrices), seconds(by_products)) for _ in range(runs)]  # in turn
+    row["matrices"], row["products"] = (statistics.median(t) for t in zip(*times, strict=True))
+    print(row)
+    return row
+
+
 def headline(runs: int) -> dict:
     """The whole model at (n, d) = (4, 50), 1000 images: loss and gradient, TorchQuantum against this project."""
     cfg = config.paper(4, 50).model
@@ -156,12 +187,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="timed runs per contestant and point")
     parser.add_argument("--smoke", action="store_true", help="one tiny point, nothing stored")
-    parser.add_argument("--only", choices=("grid", "paper", "headline"), help="renew one part of the results")
+    parser.add_argument(
+        "--only", choices=("grid", "paper", "headline", "hessian"), help="renew one part of the results"
+    )
     parser.add_argument("--out", type=Path, default=data.folder() / "results" / "benchmarks.json")
     args = parser.parse_args()
     if args.smoke:
         for point in SMOKE:
             compare(*point, runs=1)
+        whole_hessian(4, 1, 5, runs=1)
         return
     stored = json.loads(args.out.read_text()) if args.out.exists() else {}
 
@@ -174,6 +208,8 @@ def main() -> None:
         keep("headline", headline(max(1, args.runs // 2)))
     if args.only in (None, "paper"):
         keep("paper", paper_size(60_000, (50, 200), args.runs))
+    if args.only in (None, "hessian"):
+        keep("hessian", [whole_hessian(*size, max(1, args.runs // 2)) for size in WHOLE])
     if args.only in (None, "grid"):
         rows = []
         for point in GRID:
