@@ -71,3 +71,14 @@ def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits(
     np.testing.assert_allclose(law.factor, 100 / law.n_patches)
     assert set(law.n_classes) == {10}
     assert law.n_patches.min() > 1
+
+
+def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
+    _, law = experiments.kinds_of_runs()
+    pairs = experiments.matched_losses(law, within=1.5)
+    assert len(pairs) > 1
+    for pair in pairs.itertuples():
+        assert pair.first[:2] != pair.second[:2]
+        assert 1 / 1.5 < pair.loss_factor.value < 1.5
+        assert pair.angles_per_patch >= 1
+        assert pair.lambda_max.n == len(grids.SEEDS)
