@@ -244,15 +244,15 @@ def kinds_of_runs() -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
 
     Returns:
         Rows of `stored.with_law` by kind, kinds that are not stored left out; and all rows that the law is fitted to:
-        more than one patch, the paper's mean, scale and ten classes, at any depth, learning rate and weight decay.
+        more than one patch and the paper's logits, at any depth and learning rate.
     """
     every = stored.with_law(stored.runs(["laptop", "controls"]).dropna(subset=["lambda_max"]))
     of_the_law = {
         "grid": stored.vary(every, "n_patches", "depth").query("n_patches > 1"),
         "other learning rates": stored.vary(every, "depth", "learning_rate").query("learning_rate != 0.02"),
-        "no weight decay": stored.vary(every, "n_patches", weight_decay=0.0),
     }
     others = {
+        "no weight decay": stored.vary(every, "n_patches", weight_decay=0.0),
         "no shared bias": stored.vary(every, "n_patches", shared_bias=False),
         "other windows": stored.vary(every, "stride").dropna(subset=["stride"]),
         "$c = 25\\,n$": stored.vary(every, "n_patches", "scale").query("scale != 100"),
@@ -276,7 +276,6 @@ def matched_losses(law: pd.DataFrame, within: float = 1.5) -> pd.DataFrame:
         angles_per_patch (m / n).
     """
     size = ["n_patches", "depth", "learning_rate"]
-    law = law[law.weight_decay == grids.LAPTOP.weight_decay]
     groups = {key: rows for key, rows in law.groupby(size)}
     levels = {key: np.log(rows.loss_factor).mean() for key, rows in groups.items()}
     share = {key: (rows.angles / rows.n_patches).iloc[0] for key, rows in groups.items()}
