@@ -81,7 +81,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
     hessian = gauss_newton + d.residual[:size, :size]
     tiles = hessian.reshape(n, m, n, m).transpose(0, 2, 1, 3)
     g_blocks = np.array([_top(gauss_newton.reshape(n, m, n, m)[p, :, p]) for p in range(n)])
-    r_blocks = np.array([_top(d.residual[p * m : (p + 1) * m, p * m : (p + 1) * m]) for p in range(n)])
+    r_blocks = np.array([_top(block[:m, :m]) for block in d.residual_blocks])
     level = 2 * (1 - np.exp(-d.loss))  # bounds E[tr A] and E ||r||_1
     # c^2 / n and c / n of the text, for mean aggregation; for sums, n c^2 and c
     t2 = level * (n * cfg.factor**2 * d.jacobian_norm**2 + cfg.factor * m)

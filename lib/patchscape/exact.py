@@ -22,7 +22,9 @@ class Decomposition(NamedTuple):
     Attributes:
         loss: mean cross-entropy, nats.
         root: X (N K, P) with G = X^T X, the Gauss-Newton part.
-        residual: R (P, P), the part from the second derivatives of the circuits.
+        own: (n, M), which parameters each circuit depends on: its m angles, then its pixels of a shared bias.
+        residual_blocks: (n, M, M), second derivatives of the circuits with respect to their own parameters; R is their
+            sum, each in its place.
         gradient: (P,), of the loss.
         logit_gradients: (N, K, P), Jacobian of the logits.
         jacobian_norm: B, the largest spectral norm of a circuit's Jacobian in its own angles, over images.
@@ -31,11 +33,26 @@ class Decomposition(NamedTuple):
 
     loss: float
     root: np.ndarray
-    residual: np.ndarray
+    own: np.ndarray
+    residual_blocks: np.ndarray
     gradient: np.ndarray
     logit_gradients: np.ndarray
     jacobian_norm: float
     input_norm: float
+
+    @property
+    def residual(self) -> np.ndarray:
+        """R (P, P), the part of H from the second derivatives of the circuits."""
+        dense = np.zeros((len(self.gradient), len(self.gradient)))
+        for own, block in zip(self.own, self.residual_blocks, strict=True):
+            dense[np.ix_(own, own)] += block
+        return dense
+
+    def residual_product(self, v: np.ndarray) -> np.ndarray:
+        """R v for a vector (P,), without the dense matrix."""
+        out = np.zeros_like(v)
+        np.add.at(out, self.own, np.matmul(self.residual_blocks, v[self.own][..., None])[..., 0])
+        return out
 
 
 def decompose(
@@ -43,7 +60,7 @@ def decompose(
 ) -> Decomposition:
     """Computes the exact Hessian and its two parts.
 
-    Memory grows with P^2 and with N K P numbers; 16,000 parameters and 300 images need some 4 GB.
+    Memory grows with N K P numbers: 16,000 parameters and 300 images need some 1 GB.
 
     Args:
         cfg: the model.
@@ -65,21 +82,23 @@ def decompose(
     r = probability - np.eye(k)[labels]
     count, pixels = len(r), model.patch_pixels(cfg)
     size = n * m + (cfg.image_side**2 if cfg.shared_bias else 0)
-    jacobian, residual = np.zeros((count, k, size)), np.zeros((size, size))
-    largest = []
-    for p, (phi, x) in enumerate(zip(params["phi"], patches, strict=True)):
+    jacobian, blocks, largest = np.zeros((count, k, size)), [], []
+    indices = np.arange(n * m).reshape(n, m)
+    if cfg.shared_bias:
+        indices = np.concatenate([indices, n * m + np.asarray(pixels)], 1)
+    for own, phi, x in zip(indices, params["phi"], patches, strict=True):
         j, second = circuit_derivatives(cfg, np.asarray(phi), x, r / count)
         if norms:
             largest.append([np.linalg.norm(part, 2, axis=(1, 2)).max() for part in (j[..., :m], j[..., m:])])
-        own = np.r_[p * m : (p + 1) * m, n * m + pixels[p]] if cfg.shared_bias else np.r_[p * m : (p + 1) * m]
         jacobian[..., own] += factor * j[..., : len(own)]
-        residual[np.ix_(own, own)] += factor * second[: len(own), : len(own)]
+        blocks.append(factor * second[: len(own), : len(own)])
     root = np.matmul(_root(probability), jacobian) / np.sqrt(count)
     of_parameters, of_inputs = np.max(largest, axis=0) if norms else (np.nan, np.nan)
     return Decomposition(
         loss=float(model.cross_entropy(z, labels)),
         root=root.reshape(-1, size),
-        residual=residual,
+        own=indices,
+        residual_blocks=np.stack(blocks),
         gradient=np.einsum("ik,ikm->m", r, jacobian) / count,
         logit_gradients=jacobian,
         jacobian_norm=float(of_parameters),
@@ -101,7 +120,7 @@ def point(cfg: ModelConfig, parts: Decomposition, labels: np.ndarray) -> Point:
     size, n_phi = len(parts.gradient), cfg.n_patches * cfg.n_params_per_qnn
     bias_first = np.r_[n_phi:size, :n_phi]
     back = np.argsort(bias_first)
-    root, residual, n = parts.root, parts.residual, cfg.n_patches
+    root, n = parts.root, cfg.n_patches
 
     def in_order(product):
         return lambda v: product(v[back])[bias_first]
@@ -118,9 +137,9 @@ def point(cfg: ModelConfig, parts: Decomposition, labels: np.ndarray) -> Point:
 
     return Point(
         parts.gradient[bias_first],
-        in_order(lambda v: root.T @ (root @ v) + residual @ v),
+        in_order(lambda v: root.T @ (root @ v) + parts.residual_product(v)),
         in_order(lambda v: root.T @ (root @ v)),
-        in_order(lambda v: residual @ v),
+        in_order(parts.residual_product),
         in_order(per_patch),
         class_means,
     )
@@ -129,7 +148,8 @@ def point(cfg: ModelConfig, parts: Decomposition, labels: np.ndarray) -> Point:
 def spectra(parts: Decomposition) -> dict[str, np.ndarray]:
     """All eigenvalues of H, G and R, each (P,) in decreasing order, as columns of a curvature file."""
     g = parts.root.T @ parts.root
-    matrices = {"all_eigenvalues": g + parts.residual, "all_gauss_newton": g, "all_residual": parts.residual}
+    r = parts.residual
+    matrices = {"all_eigenvalues": g + r, "all_gauss_newton": g, "all_residual": r}
     return {name: np.linalg.eigvalsh(matrix)[::-1] for name, matrix in matrices.items()}
 
 

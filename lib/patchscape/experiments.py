@@ -153,12 +153,13 @@ def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
     labels = images.train_labels[:n_images]
     parts = exact.decompose(run.model, params, images.train_angles[:n_images], labels)
     g = parts.root.T @ parts.root
-    values, vectors = np.linalg.eigh(g + parts.residual)
+    r = parts.residual
+    values, vectors = np.linalg.eigh(g + r)
     own = parts.logit_gradients[np.arange(len(labels)), labels]
     return {
         "H": values[::-1],
         "G": np.linalg.eigvalsh(g)[::-1],
-        "R": np.linalg.eigvalsh(parts.residual)[::-1],
+        "R": np.linalg.eigvalsh(r)[::-1],
         "vectors": vectors[:, ::-1],
         "gauss_newton": g,
         "class_means": np.stack([own[labels == c].mean(0) for c in range(run.model.n_classes)], axis=1),

@@ -202,7 +202,7 @@ def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> 
     columns, vectors = points.spectrum(cfg, point)
     columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
     columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
-    trace = np.square(parts.root).sum() + np.trace(parts.residual)
+    trace = np.square(parts.root).sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
     columns |= {"trace": trace, "trace_error": 0.0}
     return columns | (exact.spectra(parts) if len(parts.gradient) <= WHOLE else {})
 
