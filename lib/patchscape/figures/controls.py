@@ -120,12 +120,13 @@ def with_published(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
         style = PUBLISHED | {"color": _tints(sorted(published.depth.unique()), "depth")[d], "label": f"{d}"}
         right.plot(rows.n_patches, rows.lambda_max, **style | {"linestyle": "-", "lw": 0.8})
     for ax, rows, title in ((left, table, "stored grid"), (right, published, "published, one run each")):
-        depths = sorted(rows.depth.unique())
-        for d in depths:
+        tints, label = _tints(sorted(rows.depth.unique()), "depth"), r"$\propto 1/n$ from $n = 4$"
+        for d, tint in tints.items():
             means = rows[(rows.depth == d) & (rows.n_patches >= 4)].groupby("n_patches").lambda_max.mean()
             n = np.array(means.index, float)
-            label = r"$\propto 1/n$ from $n = 4$" if d == depths[-1] else None
-            ax.plot(n, means.iloc[0] * n[0] / n, ":", color=_tints(depths, "depth")[d], lw=1, label=label)
+            if len(n) > 1:  # an unfinished grid may have no more at some depth
+                ax.plot(n, means.iloc[0] * n[0] / n, ":", color=tint, lw=1, label=label)
+                label = None
         ticks = sorted(rows.n_patches.unique())
         ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], title=title)
         ax.set_xticks(ticks, [str(v) for v in ticks])

@@ -1,0 +1,52 @@
+"""Figures of the stored grid: what is drawn is what is in the table, also while the grid is unfinished."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from patchscape import figures, stored
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def _runs(sizes):
+    rows = [
+        {"n_patches": n, "depth": d, "seed": s, "lambda_max": (1 + s) * d / n, "train_loss": 0.1 / n}
+        for n, d in sizes
+        for s in range(3)
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(angles=100 * table.depth, factor=100 / table.n_patches)
+
+
+def test_a_depth_with_too_few_numbers_of_patches_has_no_line_for_one_over_n():
+    published = stored.published_eigenvalues()
+    left, right = figures.with_published(_runs([(1, 2), (4, 2), (9, 2), (1, 18), (4, 6)]), published).axes
+    dotted = [[line for line in ax.lines if line.get_linestyle() == ":"] for ax in (left, right)]
+    assert [len(lines) for lines in dotted] == [1, 4]
+    n, values = dotted[0][0].get_data()
+    np.testing.assert_allclose(values * n, values[0] * n[0])
+
+
+def test_the_scaling_law_shows_every_run_and_every_published_value():
+    law, published = (stored.with_law(t) for t in (_runs([(4, 2), (9, 2)]), stored.published_eigenvalues()))
+    for ax, x in zip(figures.scaling_law(law, published).axes, ("raw", "law"), strict=True):
+        shown = np.concatenate([np.c_[line.get_data()] for line in ax.lines if line.get_marker() in {"o", "D"}])
+        both = pd.concat([law, published])
+        wanted = np.c_[both.law / both.loss_factor if x == "raw" else both.law, both.lambda_max]
+        order = lambda points: points[np.lexsort(points.T)]  # noqa: E731
+        np.testing.assert_allclose(order(shown), order(wanted))
+
+
+def test_kappa_is_drawn_for_every_run_of_every_kind():
+    law = stored.with_law(_runs([(4, 2), (9, 2), (1, 6)]))
+    kinds = {"several": law[law.n_patches > 1], "one": law[law.n_patches == 1]}
+    (ax,) = figures.kappa_by_kind(kinds, law.kappa.mean()).axes
+    dots = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "o"])
+    np.testing.assert_allclose(np.sort(dots), np.sort(law.kappa))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["several", "one"]
