@@ -221,6 +221,7 @@ def stored_spectra(grid: str) -> tuple[dict[str, dict[str, np.ndarray]], pd.Data
         per run and point (`where` is "checkpoint" or "refined"): n_patches, depth, classes, seed, outliers, gap.
     """
     items = [item for item in stored.read(grid) if item.curvature is not None]
+    items.sort(key=lambda item: (item.run.model.n_patches, item.run.model.depth))
     title = lambda model: f"n = {model.n_patches}, d = {model.depth}"  # noqa: E731
     return {title(item.run.model): _leading(item) for item in items}, _counts(items)
 
