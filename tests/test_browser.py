@@ -1,7 +1,10 @@
 """The built pages in a real browser without a network."""
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import book_pages
@@ -155,3 +158,13 @@ def test_page_leads_on_and_says_how_long_it_takes_to_read(visit, document):
     page, _ = visit(document)
     assert page.locator(".prev-next-footer a").count() >= 1
     assert page.locator(".reading-time").count() == (document not in book_pages.WITHOUT_TIME)
+
+
+def test_the_whole_book_prints_to_one_file(browser):
+    if not (HTML / "index.html").is_file():
+        pytest.fail(f"{HTML} is not built: run `make book` first")
+    result = subprocess.run([sys.executable, ROOT / "tools" / "print_book.py"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    printed = (ROOT / "out" / "patchscape.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 50

@@ -39,7 +39,15 @@ def main() -> int:
         page.evaluate("() => window.MathJax.startup.promise")
         margin = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
         look = {"display_header_footer": True, "header_template": "<span></span>", "footer_template": FOOTER}
-        page.pdf(path=out.with_suffix(".part"), format="A4", print_background=True, outline=True, margin=margin, **look)
+        page.pdf(
+            path=out.with_suffix(".part"),
+            format="A4",
+            print_background=True,
+            tagged=True,
+            outline=True,
+            margin=margin,
+            **look,
+        )
         browser.close()
     out.with_suffix(".part").replace(out)
     print(f"The book is printed: {out}")
