@@ -44,13 +44,19 @@ def seconds(f, *x) -> float:
     return time.perf_counter() - start
 
 
-def compare(qubits: int, depth: int, images: int, names: tuple[str, ...], runs: int) -> list[dict]:
-    """Checks that the contestants agree on one size, then times them in turn."""
+def problem(qubits: int, depth: int, images: int) -> tuple[ModelConfig, np.ndarray, np.ndarray, np.ndarray]:
+    """One circuit with random angles, random images, and random weights of its expectation values."""
     cfg = ModelConfig(n_patches=1, depth=depth, n_qubits=qubits, image_side=qubits, n_classes=min(10, 2 * qubits))
     rng = np.random.default_rng(0)
     phi = rng.uniform(0, np.pi, cfg.n_params_per_qnn).astype(np.float32)
     patches = rng.uniform(0, np.pi, (images, qubits**2)).astype(np.float32)
     weights = rng.normal(size=(images, cfg.n_classes)).astype(np.float32)
+    return cfg, phi, patches, weights
+
+
+def compare(qubits: int, depth: int, images: int, names: tuple[str, ...], runs: int) -> list[dict]:
+    """Checks that the contestants agree on one size, then times them in turn."""
+    cfg, phi, patches, weights = problem(qubits, depth, images)
     ready, first, reference = {}, {}, None
     for name in names:
         contestant = ready[name] = getattr(contestants, name)(cfg)
@@ -114,11 +120,7 @@ def paper_size(images: int, depths: tuple[int, ...], runs: int) -> list[dict]:
 
 def whole_hessian(qubits: int, depth: int, images: int, runs: int) -> dict:
     """All second derivatives of one circuit: from matrix products, and from Hessian products with all unit vectors."""
-    cfg = ModelConfig(n_patches=1, depth=depth, n_qubits=qubits, image_side=qubits, n_classes=min(10, 2 * qubits))
-    rng = np.random.default_rng(0)
-    phi = rng.uniform(0, np.pi, cfg.n_params_per_qnn).astype(np.float32)
-    patches = rng.uniform(0, np.pi, (images, qubits**2)).astype(np.float32)
-    weights = rng.normal(size=(images, cfg.n_classes)).astype(np.float32)
+    cfg, phi, patches, weights = problem(qubits, depth, images)
     at = jnp.concatenate([phi, jnp.zeros(qubits**2, jnp.float32)])
 
     def total(v):

@@ -2,19 +2,18 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import book_pages
+import browser as tool
 import check_book
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = pytest.mark.slow
 each_page = pytest.mark.parametrize("document", check_book.documents(ROOT))
@@ -22,15 +21,14 @@ each_page = pytest.mark.parametrize("document", check_book.documents(ROOT))
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        message = "the browser test needs chromium (Debian: apt install chromium)"
+    if tool.CHROMIUM is None:
         if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+            pytest.fail(tool.MISSING)
+        pytest.skip(tool.MISSING)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = tool.launch(playwright)
         yield browser
         browser.close()
 
@@ -55,9 +53,7 @@ def visit(browser):
             lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(f"asked for {r.url}"),
         )
         page.goto(path.as_uri())
-        if page.locator(".math").count():
-            page.wait_for_selector("mjx-container", state="attached", timeout=20_000)
-            page.evaluate("() => window.MathJax.startup.promise")
+        tool.wait_for_formulas(page)
         return page, faults
 
     yield visit

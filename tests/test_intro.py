@@ -4,7 +4,9 @@ import csv
 import re
 from pathlib import Path
 
-from patchscape import stored
+import numpy as np
+
+from patchscape import experiments, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,3 +39,13 @@ def test_the_front_page_repeats_the_stored_run():
     assert f"the same epoch, number {ours.epoch}," in text
     assert rf"$\lambda_{{\max}}={ours.lambda_max:.2f}$ where {published.lambda_max:.2f} was published" in text
     assert f"about {apart:.0f} percent" in text
+
+
+def test_the_sentence_of_the_main_result_holds_for_every_run_of_its_figure():
+    text = " ".join((ROOT / "intro.md").read_text(encoding="utf-8").split())
+    assert "to within a factor of about three, over two orders of magnitude" in text
+    _, law = experiments.kinds_of_runs(stored.runs(["laptop", "controls"]))
+    published = stored.with_law(stored.published_eigenvalues())
+    ratios = np.concatenate([law.kappa, published.kappa]) / np.exp(np.log(law.kappa).mean())
+    assert 1 / 3 < ratios.min() < ratios.max() < 3
+    assert law.lambda_max.max() / law.lambda_max.min() > 100

@@ -63,7 +63,7 @@ def test_the_law_is_the_leading_term_of_the_bound_t2():
 
 
 def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits():
-    kinds, law = experiments.kinds_of_runs()
+    kinds, law = experiments.kinds_of_runs(stored.runs(["laptop", "controls"]))
     rows = pd.concat(kinds.values())
     assert not rows.duplicated(["job", "seed"]).any()
     assert len(rows) == stored.runs(["laptop", "controls"]).lambda_max.notna().sum()
@@ -74,7 +74,7 @@ def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits(
 
 
 def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
-    _, law = experiments.kinds_of_runs()
+    _, law = experiments.kinds_of_runs(stored.runs(["laptop", "controls"]))
     pairs = experiments.matched_losses(law, within=1.5)
     assert len(pairs) > 1
     for pair in pairs.itertuples():

@@ -49,19 +49,23 @@ def book_config(cache: Path) -> dict:
     return config
 
 
-def run(builder: str = "html", *options: str) -> int:
+def cache() -> Path:
+    """Return the folder of executed notebooks that belongs to the present content."""
+    return BUILD / f"jupyter-cache-{content_hash()}"
+
+
+def run(cache: Path, builder: str, *options: str) -> int:
     """Run jupyter-book with warnings as errors; results of notebooks come from the cache if they are there.
 
     Args:
+        cache: from `cache`.
         builder: html (a page for every file) or singlehtml (all on one page).
         *options: more options of `jupyter-book build`.
 
     Returns:
         Its exit status.
     """
-    (BUILD / "config.yml").write_text(
-        yaml.safe_dump(book_config(BUILD / f"jupyter-cache-{content_hash()}"), sort_keys=False), encoding="utf-8"
-    )
+    (BUILD / "config.yml").write_text(yaml.safe_dump(book_config(cache), sort_keys=False), encoding="utf-8")
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", str(ROOT), "--config", str(BUILD / "config.yml"), "--builder", builder]
     command += ["--warningiserror", "--nitpick", "--keep-going", "--quiet", *options]
@@ -74,15 +78,15 @@ def main() -> int:
     Returns:
         The exit status, 0 when the book is built and sound.
     """
-    cache = BUILD / f"jupyter-cache-{content_hash()}"
+    present = cache()
     for old in BUILD.glob("jupyter-cache-*"):
-        if old != cache:
+        if old != present:
             shutil.rmtree(old)
     html = BUILD / "html"
     # Pages of an earlier build must not stand in for pages missing from this one.
     shutil.rmtree(html, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
-    status = run("html", "--all")
+    status = run(present, "html", "--all")
     if status:
         for report in sorted((BUILD / "html" / "reports").rglob("*.log")):
             print(f"--- {report.stem}\n{report.read_text(encoding='utf-8')[-3000:]}", file=sys.stderr)

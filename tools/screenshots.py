@@ -3,10 +3,10 @@
 Usage: make screenshots (or: python tools/screenshots.py [PAGE ...]). Pictures: out/screenshots.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
+import browser
 import check_book
 from playwright.sync_api import sync_playwright
 
@@ -23,22 +23,19 @@ def main() -> None:
     """Takes the pictures of the pages that were asked for, or of all."""
     out = ROOT / "out" / "screenshots"
     out.mkdir(parents=True, exist_ok=True)
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        chromium = browser.launch(playwright)
         for document in sys.argv[1:] or check_book.documents(ROOT):
             for look, options in LOOKS.items():
-                context = browser.new_context(offline=True, **options)
+                context = chromium.new_context(offline=True, **options)
                 page = context.new_page()
                 page.goto((ROOT / "_build" / "html" / f"{document}.html").as_uri())
-                if page.locator(".math").count():
-                    page.wait_for_selector("mjx-container", state="attached")
-                    page.evaluate("() => window.MathJax.startup.promise")
+                browser.wait_for_formulas(page)
                 if look == "print":
                     page.emulate_media(media="print")
                 page.screenshot(path=out / f"{document.replace('/', '-')}-{look}.png", full_page=True)
                 context.close()
-        browser.close()
+        chromium.close()
     print(f"The pictures are in {out}")
 
 

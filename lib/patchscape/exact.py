@@ -85,7 +85,7 @@ def decompose(
     jacobian, blocks, largest = np.zeros((count, k, size)), [], []
     indices = np.arange(n * m).reshape(n, m)
     if cfg.shared_bias:
-        indices = np.concatenate([indices, n * m + np.asarray(pixels)], 1)
+        indices = np.concatenate([indices, n * m + pixels], 1)
     for own, phi, x in zip(indices, params["phi"], patches, strict=True):
         j, second = circuit_derivatives(cfg, np.asarray(phi), x, r / count)
         if norms:

@@ -169,21 +169,19 @@ def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
     }
 
 
-def exact_spectra(runs: Sequence[RunConfig], n_images: int) -> list[dict[str, Any]]:
-    """`exact_spectrum` of many runs, one after the other; runs of one model best stand together.
+def exact_spectra(run: RunConfig, seeds: Sequence[int], n_images: int) -> list[dict[str, Any]]:
+    """`exact_spectrum` of one configuration with several seeds.
 
     Args:
-        runs: the configurations.
+        run: the configuration.
+        seeds: one training run each.
         n_images: as in `exact_spectrum`.
 
     Returns:
-        One item per run.
+        One item per seed.
     """
-    found = []
-    for before, run in zip([None, *runs], runs, strict=False):
-        if before is not None and before.model != run.model:
-            jax.clear_caches()  # as above
-        found.append(exact_spectrum(run, n_images))
+    found = [exact_spectrum(run.model_copy(update={"seed": seed}), n_images) for seed in seeds]
+    jax.clear_caches()  # as above
     return found
 
 
@@ -241,14 +239,17 @@ def spectra_by_classes() -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame
     return {item.run.model.n_classes: _leading(item) for item in items}, _counts(items)
 
 
-def kinds_of_runs() -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+def kinds_of_runs(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Sorts the stored 8-qubit runs by what differs from the grid, for the scaling law.
+
+    Args:
+        table: from `stored.runs`, of the grids laptop and controls.
 
     Returns:
         Rows of `stored.with_law` by kind, kinds that are not stored left out; and all rows that the law is fitted to:
         more than one patch and the paper's logits, at any depth and learning rate.
     """
-    every = stored.with_law(stored.runs(["laptop", "controls"]).dropna(subset=["lambda_max"]))
+    every = stored.with_law(table.dropna(subset=["lambda_max"]))
     of_the_law = {
         "grid": stored.vary(every, "n_patches", "depth").query("n_patches > 1"),
         "other learning rates": stored.vary(every, "depth", "learning_rate").query("learning_rate != 0.02"),
@@ -294,22 +295,21 @@ def matched_losses(law: pd.DataFrame, within: float = 1.5) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def whole_spectra(n: int = 4, depth: int = 6) -> dict[str, np.ndarray]:
-    """Reads all eigenvalues of stored 8-qubit minima: of the grid or, where only that is stored, without weight decay.
-
-    Args:
-        n: number of patches.
-        depth: layers per block.
+def whole_spectra() -> dict[str, np.ndarray]:
+    """Reads all eigenvalues of the stored 8-qubit minima with n = 4, depth 6 and no weight decay.
 
     Returns:
-        "H", "G" and "R", (S, P) each, in decreasing order, nats per rad^2; empty if no dense spectrum is stored.
+        "H", "G" and "R", (S, P) each, in decreasing order, nats per rad^2.
+
+    Raises:
+        ValueError: if they are not stored.
     """
-    wanted = [grids.laptop(n, depth, train=grids.LAPTOP.model_copy(update={"weight_decay": w})) for w in (5e-5, 0.0)]
+    (job,) = (job for job in grids.jobs("controls").values() if "no weight decay" in job.studies)
     names = {"H": "all_eigenvalues", "G": "all_gauss_newton", "R": "all_residual"}
-    for item in (item for grid in ("laptop", "controls") for item in stored.read(grid)):
-        if item.run in wanted and item.curvature is not None and names["H"] in item.curvature.arrays:
+    for item in stored.read("controls"):
+        if item.run == job.run and item.curvature is not None:
             return {part: item.curvature.arrays[name] for part, name in names.items()}
-    return {}
+    raise ValueError(f"the spectra of {job.name} are not stored: run `patchscape job controls {job.name}`.")
 
 
 def _leading(item: stored.Stored) -> dict[str, np.ndarray]:

@@ -19,8 +19,7 @@ _READERS = {
     "paper_curves": {"paper", "published/training_curves.csv"},
     "stored_benchmarks": {"results/benchmarks.json"},
     "spectra_by_classes": {"laptop", "controls"},
-    "kinds_of_runs": {"laptop", "controls"},
-    "whole_spectra": {"laptop", "controls"},
+    "whole_spectra": {"controls"},
 }
 _GRID_READERS = {"runs", "read", "stored_spectra"}  # of the grids that they are given, or of all
 _MUTATORS = {"append", "extend", "update", "add"}

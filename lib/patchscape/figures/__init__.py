@@ -53,7 +53,6 @@ from patchscape.figures.spectrum import (
     eigenvector_overlap,
     outliers_against_classes,
     parts,
-    parts_of_runs,
     where_eigenvectors_live,
 )
 from patchscape.figures.speed import block_idea, cost_model, time_against
@@ -103,7 +102,6 @@ __all__ = [
     "outliers_against_classes",
     "overview",
     "parts",
-    "parts_of_runs",
     "patches_on_image",
     "path_against_plane",
     "proof_slack",

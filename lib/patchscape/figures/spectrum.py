@@ -45,27 +45,32 @@ def density_and_rank(values: np.ndarray, n_outliers: int, n_classes: int) -> Fig
     return fig
 
 
-def parts(spectra: Mapping[str, np.ndarray]) -> Figure:
-    """Draws the spectra of H, G and R: the positive side and the negative side.
+def parts(spectra: Mapping[str, np.ndarray], n_classes: int) -> Figure:
+    """Draws the spectra of H, G and R of one or several runs: the positive side and the negative side.
 
     Args:
-        spectra: eigenvalues in decreasing order under the names "H", "G", "R".
+        spectra: eigenvalues in decreasing order, (P,) or (S, P) of S runs, under the names "H", "G", "R".
+        n_classes: number of classes.
 
     Returns:
-        The figure, two panels with one scale.
+        The figure, two panels with one scale: median over runs, and the range that holds all runs.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), sharey=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), sharey=True, sharex=True)
+    high = max(values.max() for values in spectra.values())
     for name, values in spectra.items():
+        runs = np.atleast_2d(values)
         look = {"color": _PARTS[name], "lw": 2.4 if name == "H" else 1.4, "label": f"${name}$"}
-        positive, negative = values[values > 0], -values[values < 0][::-1]
-        left.plot(np.arange(1, len(positive) + 1), positive, **look)
-        if name != "G":
-            right.plot(np.arange(1, len(negative) + 1), negative, **look)
-    high = max(values[0] for values in spectra.values())
+        for ax, ranked in ((left, runs), *([] if name == "G" else [(right, -runs[:, ::-1])])):
+            shown = ranked[:, (ranked > 0).all(0)]
+            rank = np.arange(1, shown.shape[1] + 1)
+            ax.plot(rank, np.median(shown, 0), **look)
+            ax.fill_between(rank, shown.min(0), shown.max(0), color=look["color"], alpha=0.2, lw=0)
+    left.axvline(n_classes - 0.5, color=INK, lw=1, ls="--")
+    left.annotate(" rank C − 1", (n_classes - 0.5, 0.03), xycoords=("data", "axes fraction"), color=INK, fontsize=9)
     left.set(yscale="log", xscale="log", ylim=(high * 1e-6, high * 2), title="positive", xlabel="rank")
     left.set_ylabel(r"|eigenvalue| (nats per rad$^2$)")
-    right.set(xscale="log", title="negative", xlabel="rank from the bottom")
-    left.legend()
+    right.set(title="negative", xlabel="rank from the bottom")
+    left.legend(loc="lower left", bbox_to_anchor=(0, 0.1))
     return fig
 
 
@@ -145,37 +150,6 @@ def cumulative_density(exact: np.ndarray, nodes: np.ndarray, weights: np.ndarray
     axes[0].set(ylabel="share of eigenvalues beyond the level", title="positive")
     axes[1].set(title="negative")
     axes[0].legend(fontsize=9)
-    return fig
-
-
-def parts_of_runs(spectra: Mapping[str, np.ndarray], n_classes: int) -> Figure:
-    """Draws the whole spectra of H, G and R of several runs: the positive side and the negative side.
-
-    Args:
-        spectra: (S, P) eigenvalues of S runs in decreasing order under the names "H", "G", "R".
-        n_classes: number of classes.
-
-    Returns:
-        The figure, two panels with one scale: median over runs, and the range that holds all runs.
-    """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9), sharey=True, sharex=True)
-    high = max(values.max() for values in spectra.values())
-    for name, values in spectra.items():
-        look = {"color": _PARTS[name], "lw": 2.4 if name == "H" else 1.4, "label": f"${name}$"}
-        for ax, ranked in ((left, values), (right, -values[:, ::-1])):
-            if ax is right and name == "G":
-                continue
-            shown = np.where(ranked > 1e-7 * high, ranked, np.nan)
-            shown = shown[:, np.isfinite(shown).all(0)]
-            rank = np.arange(1, shown.shape[1] + 1)
-            ax.plot(rank, np.median(shown, 0), **look)
-            ax.fill_between(rank, shown.min(0), shown.max(0), color=look["color"], alpha=0.2, lw=0)
-    left.axvline(n_classes - 0.5, color=INK, lw=1, ls="--")
-    left.annotate(" rank C − 1", (n_classes - 0.5, 0.03), xycoords=("data", "axes fraction"), color=INK, fontsize=9)
-    left.set(yscale="log", xscale="log", ylim=(high * 1e-6, high * 2), title="positive", xlabel="rank")
-    left.set_ylabel(r"|eigenvalue| (nats per rad$^2$)")
-    right.set(title="negative", xlabel="rank from the bottom")
-    left.legend(loc="lower left", bbox_to_anchor=(0, 0.1))
     return fig
 
 

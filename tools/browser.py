@@ -1,0 +1,29 @@
+"""The browser that checks, photographs and prints the built pages."""
+
+import shutil
+
+from playwright.sync_api import Browser, Page, Playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = "chromium was not found: install it (Debian: apt install chromium)."
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Starts the browser.
+
+    Returns:
+        The browser; close it at the end.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if CHROMIUM is None:
+        raise FileNotFoundError(MISSING)
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+def wait_for_formulas(page: Page, timeout: float = 20_000) -> None:
+    """Waits until MathJax has set all formulas of a page, if there are any; timeout in milliseconds."""
+    if page.locator(".math").count():
+        page.wait_for_selector("mjx-container", state="attached", timeout=timeout)
+        page.evaluate("() => window.MathJax.startup.promise")
