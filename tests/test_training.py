@@ -198,6 +198,26 @@ def test_nothing_moves_in_an_epoch_whose_learning_rate_is_zero(whole):
     assert (moved[:, 2] == 0).all()
 
 
+def test_the_ensemble_is_the_mean_of_the_logits_at_zero_learning_rate(images):
+    run = RUN.model_copy(update={"train": RUN.train.model_copy(update={"lr_half_period": 1})})
+    assert training.snapshot_epochs(run.train) == [1, 3]
+    trained = training.train(run, images, seeds=SEEDS, keep_trajectory=True)
+    shorter = [run.model_copy(update={"train": run.train.model_copy(update={"epochs": e})}) for e in (2, 4)]
+    members = [training.train(each, images, seeds=SEEDS).final for each in shorter]
+    for s in range(len(SEEDS)):
+        logits = [model.logits(run.model, {k: v[s] for k, v in p.items()}, images.test_angles) for p in members]
+        mean = np.mean(logits, 0)
+        loss = model.cross_entropy(mean, images.test_labels)
+        np.testing.assert_allclose(trained.ensemble_test_loss[s], loss, rtol=1e-4)
+        assert trained.ensemble_test_accuracy[s] == pytest.approx(np.mean(mean.argmax(1) == images.test_labels))
+
+
+def test_without_an_epoch_at_zero_learning_rate_there_is_no_ensemble(images):
+    run = RUN.model_copy(update={"train": RUN.train.model_copy(update={"epochs": 2})})
+    trained = training.train(run, images)
+    assert np.isnan([trained.ensemble_test_loss, trained.ensemble_test_accuracy]).all()
+
+
 def test_several_seeds_together_equal_one_by_one(whole, images):
     for number, seed in enumerate(SEEDS[:2]):
         alone = training.train(RUN, images, seeds=[seed])

@@ -49,7 +49,8 @@ def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:
 
     Returns:
         Columns n_patches, depth, learning_rate, n_params, angles (of one circuit), seed, epoch, train_loss and
-        test_loss (nats), train_accuracy, test_accuracy.
+        test_loss (nats), train_accuracy, test_accuracy, and ensemble_test_loss and ensemble_test_accuracy of the
+        snapshot ensemble of the same run.
     """
     at = np.arange(len(trained.seeds)), trained.minimum_epoch
     columns = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
@@ -63,6 +64,8 @@ def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:
             "seed": trained.seeds,
             "epoch": trained.minimum_epoch,
             **{name: getattr(trained, name)[at] for name in columns},
+            "ensemble_test_loss": trained.ensemble_test_loss,
+            "ensemble_test_accuracy": trained.ensemble_test_accuracy,
         }
     )
 

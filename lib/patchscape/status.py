@@ -15,7 +15,7 @@ from patchscape.chapters import find_chapters
 _READERS = {
     "published_eigenvalues": {"published/eigenvalues.csv"},
     "replays": {"replay", "published/training_log_epoch0.csv"},
-    "paper_runs": {"paper", "published/minima.csv", "published/eigenvalues.csv", "published/pca.csv"},
+    "paper_runs": {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))},
     "paper_curves": {"paper", "published/training_curves.csv"},
     "stored_benchmarks": {"results/benchmarks.json"},
     "spectra_by_classes": {"laptop", "controls"},

@@ -10,6 +10,8 @@ import pandas as pd
 from patchscape import config, data, grids, jobs, results
 from patchscape.config import RunConfig
 
+_ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
+
 
 class Stored(NamedTuple):
     """One configuration with all its seeds, as it is stored.
@@ -80,6 +82,7 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
     row |= {"epoch": epoch, "diverged": not np.all(np.isfinite(arrays["train_loss"][number]))}
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         row[name] = float(arrays[name][number, epoch]) if epoch >= 0 else np.nan
+    row |= {name: float(arrays[name][number]) for name in _ENSEMBLE if name in arrays}
     row |= {f"pca_{i + 1}": float(arrays["pca_ratios"][number, i]) for i in range(2) if "pca_ratios" in arrays}
     row |= {"training_s": meta["wall_s"] / len(meta["seeds"]), "code": meta["provenance"]["code"]}
     row |= {"device": meta["provenance"]["device"]["kind"], "created": meta["provenance"]["created"]}
@@ -171,15 +174,17 @@ def paper_runs() -> pd.DataFrame:
 
     Returns:
         Two rows per run of the author's seed, `source` "published" and "ours", one per other seed: n_patches, depth,
-        seed, epoch, train_loss, test_loss (nats), test_accuracy, lambda_max and its residual (nats per rad^2, NaN if
-        not stored), pca_1 and pca_2 (shares of variance), wall times of training and of the eigenvalue (seconds, NaN
-        if unknown), code. May be empty.
+        seed, epoch, train_loss, test_loss (nats), test_accuracy, ensemble_test_loss (nats) and ensemble_test_accuracy
+        of the snapshot ensemble (NaN if not stored), lambda_max and its residual (nats per rad^2, NaN if not stored),
+        pca_1 and pca_2 (shares of variance), wall times of training and of the eigenvalue (seconds, NaN if unknown),
+        code. May be empty.
     """
     folder = data.folder() / "published"
     published = pd.read_csv(folder / "minima.csv").merge(
         pd.read_csv(folder / "eigenvalues.csv")[["n_patches", "depth", "lambda_max", "elapsed_s"]],
         on=["n_patches", "depth"],
     )
+    ensembles = pd.read_csv(folder / "ensemble.csv").set_index(["n_patches", "depth"])
     ratios = pd.read_csv(folder / "pca.csv").set_index(["n_patches", "depth"])
     rows = []
     for ours in runs(["paper"]).to_dict("records"):
@@ -188,6 +193,8 @@ def paper_runs() -> pd.DataFrame:
         for theirs in published[same].itertuples() if size["seed"] == config.PAPER_SEED else ():
             row = {"epoch": theirs.epoch, "train_loss": theirs.train_loss, "test_loss": theirs.test_loss}
             row |= {"test_accuracy": theirs.test_acc, "lambda_max": theirs.lambda_max, "hessian_s": theirs.elapsed_s}
+            of_ensemble = ensembles.loc[size["n_patches"], size["depth"]][["test_loss", "test_acc"]]
+            row |= dict(zip(_ENSEMBLE, of_ensemble, strict=True))
             row |= dict(zip(("pca_1", "pca_2"), ratios.loc[size["n_patches"], size["depth"]][_RATIOS], strict=True))
             rows.append(size | {"source": "published"} | row)
         names = {"curvature_s": "hessian_s", "lambda_max_residual": "residual", "n_products": "products"}
@@ -198,6 +205,7 @@ def paper_runs() -> pd.DataFrame:
 _RATIOS = ["evr_pc1", "evr_pc2"]
 _OURS = (
     *("epoch", "train_loss", "test_loss", "test_accuracy", "lambda_max", "lambda_max_residual", "gradient_norm"),
+    *_ENSEMBLE,
     *("n_products", "pca_1", "pca_2", "training_s", "curvature_s", "code"),
 )
 

@@ -34,6 +34,9 @@ class Trained(NamedTuple):
         minimum_epoch: (S,) epoch (from 0) with the least training loss, as in the paper.
         minimum: parameters there, each with a leading axis S.
         final: parameters after the last epoch, likewise.
+        ensemble_test_loss: (S,) test loss of the mean of the logits over the epochs in which the learning rate is zero
+            (`author's code`: a snapshot ensemble), in nats; NaN if there is no such epoch.
+        ensemble_test_accuracy: (S,), likewise.
         trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch, or None.
         wall_s: seconds spent, over all resumptions.
         codes: versions of the code that took part, one unless a run was continued by another version.
@@ -48,6 +51,8 @@ class Trained(NamedTuple):
     minimum_epoch: np.ndarray
     minimum: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
+    ensemble_test_loss: np.ndarray
+    ensemble_test_accuracy: np.ndarray
     trajectory: np.ndarray | None
     wall_s: float
     codes: tuple[str, ...] = ()
@@ -64,6 +69,11 @@ def learning_rate(cfg: TrainConfig, epoch: int | jax.Array) -> jax.Array:
         The rate, constant within the epoch and zero at odd multiples of the half period.
     """
     return cfg.learning_rate * (1 + jnp.cos(jnp.pi * epoch / cfg.lr_half_period)) / 2
+
+
+def snapshot_epochs(cfg: TrainConfig) -> list[int]:
+    """Epochs, from 0, in which the learning rate is zero: odd multiples of the half period."""
+    return list(range(cfg.lr_half_period, cfg.epochs, 2 * cfg.lr_half_period))
 
 
 @lru_cache
@@ -143,6 +153,27 @@ def _evaluate(cfg: ModelConfig, params, chunks):
     return _every_seed(lambda p: model.evaluate(cfg, p, chunks), params)
 
 
+@partial(jax.jit, static_argnums=0)
+def _chunk_logits(cfg: ModelConfig, params, chunks):
+    """Logits (S, n_chunks, size, C)."""
+
+    def one_seed(p):
+        shared = model.prepare(cfg, p)
+        return jax.lax.map(lambda chunk: model.logits_from(cfg, shared, chunk[0]), chunks)
+
+    return _every_seed(one_seed, params)
+
+
+def _ensemble(total: np.ndarray, count: int, chunks) -> tuple[np.ndarray, np.ndarray]:
+    """Loss and accuracy (S,) of the mean of `count` logits, from their sum (S, n_chunks, size, C); NaN if unknown."""
+    _, labels, weights = chunks
+    mean = jnp.asarray(total) / count
+    entropy = optax.softmax_cross_entropy_with_integer_labels(mean, jnp.broadcast_to(labels, mean.shape[:-1]))
+    loss = np.asarray(jnp.sum(weights * entropy, (1, 2)))
+    hits = np.asarray(jnp.sum(weights * (mean.argmax(-1) == labels), (1, 2)))
+    return loss, np.where(np.isfinite(loss), hits, np.nan)
+
+
 def train(
     run: RunConfig,
     images: data.ImageData,
@@ -179,12 +210,17 @@ def train(
         "keep_trajectory": keep_trajectory,
         "images": results.checksum(dict(zip(images._fields, images, strict=True)), {}),
     }
+    on_device = [jnp.asarray(x) for x in images]
+    train_chunks = tuple(map(jnp.asarray, data.chunks(*images[:2], CHUNK)))
+    test_chunks = tuple(map(jnp.asarray, data.chunks(*images[2:], CHUNK)))
     initial = [model.init(cfg, seed) for seed in seeds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *initial)
     state = jax.vmap(optimiser(protocol, n_batches).init)(params)
     history = {name: [] for name in ("batch_loss", *_CURVES)}
     best, epoch_of_best = params, np.full(len(seeds), -1)
     path = [np.asarray(params["phi"])]
+    snapshots = snapshot_epochs(protocol)
+    logits = np.zeros((len(seeds), *test_chunks[1].shape, cfg.n_classes), np.float32)  # sum over the snapshots so far
     wall, provenance = 0.0, results.provenance()
     codes = [provenance["code"]]
     if checkpoint is not None and Path(checkpoint).exists():
@@ -193,13 +229,12 @@ def train(
             raise ValueError(f"{checkpoint} belongs to another run: delete it or name another checkpoint.")
         params, state, best = _unflatten(saved.arrays, (params, state, best))
         history = {name: list(saved.arrays[name]) for name in history}
+        # a checkpoint of older code has no snapshots: then the ensemble is unknown
+        logits = saved.arrays.get("snapshot_logits", np.full_like(logits, np.nan)).copy()
         epoch_of_best, wall = saved.arrays["epoch_of_best"].copy(), saved.meta["wall_s"]
         codes = list(dict.fromkeys([*saved.meta.get("codes", [saved.meta["provenance"]["code"]]), *codes]))
         path = list(saved.arrays["path"]) if keep_trajectory else path
 
-    on_device = [jnp.asarray(x) for x in images]
-    train_chunks = tuple(map(jnp.asarray, data.chunks(*images[:2], CHUNK)))
-    test_chunks = tuple(map(jnp.asarray, data.chunks(*images[2:], CHUNK)))
     one_epoch = protocol.model_copy(update={"epochs": 1})  # runs of any length share a compiled program
     bar = tqdm(range(len(history["train_loss"]), protocol.epochs), disable=not progress, unit="epoch", desc=run.name())
     for epoch in bar:
@@ -212,6 +247,8 @@ def train(
         better = values["train_loss"] < earlier
         best = jax.tree.map(lambda new, old: jnp.where(_like(better, new), new, old), params, best)  # noqa: B023
         epoch_of_best = np.where(better, epoch, epoch_of_best)
+        if epoch in snapshots:
+            logits += np.asarray(_chunk_logits(cfg, params, test_chunks))
         for name, value in {"batch_loss": np.asarray(losses), **values}.items():
             history[name].append(value)
         if keep_trajectory:
@@ -220,19 +257,22 @@ def train(
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
         if checkpoint is not None:
             arrays = {name: np.stack(value) for name, value in history.items()}
-            arrays |= {"epoch_of_best": epoch_of_best, **_flatten((params, state, best))}
+            arrays |= {"epoch_of_best": epoch_of_best, "snapshot_logits": logits, **_flatten((params, state, best))}
             arrays |= {"path": np.stack(path)} if keep_trajectory else {}
             meta = {"identity": identity, "wall_s": wall, "codes": codes, "provenance": provenance}
             results.write(checkpoint, arrays, meta)
 
     curves = {name: np.stack(value, 1) for name, value in history.items()} if protocol.epochs else {}
     empty = {name: np.zeros((len(seeds), 0)) for name in history}
+    ensemble_loss, ensemble_accuracy = _ensemble(logits, len(snapshots), test_chunks)
     return Trained(
         seeds=np.array(seeds),
         **(curves or empty),
         minimum_epoch=epoch_of_best,
         minimum=jax.tree.map(np.asarray, best),
         final=jax.tree.map(np.asarray, params),
+        ensemble_test_loss=ensemble_loss,
+        ensemble_test_accuracy=ensemble_accuracy,
         trajectory=np.stack(path, 1) if keep_trajectory else None,
         wall_s=wall,
         codes=tuple(codes),
@@ -259,7 +299,8 @@ def store(
         extra: more arrays with a leading axis of seeds.
         keep_trajectory: whether phi after every epoch goes into the file, if there is one.
     """
-    arrays = {name: getattr(trained, name) for name in ("batch_loss", *_CURVES, "minimum_epoch")}
+    names = ("batch_loss", *_CURVES, "minimum_epoch", "ensemble_test_loss", "ensemble_test_accuracy")
+    arrays = {name: getattr(trained, name) for name in names}
     arrays |= {f"minimum/{name}": value for name, value in trained.minimum.items()} | (extra or {})
     if trained.trajectory is not None and keep_trajectory:
         arrays["trajectory"] = trained.trajectory

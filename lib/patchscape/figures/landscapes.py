@@ -299,19 +299,19 @@ def explained_stored(table: pd.DataFrame, published: pd.DataFrame, nulls: Mappin
     return fig
 
 
-def snapshot_ensembles(published: pd.DataFrame, ours: pd.DataFrame) -> Figure:
+def snapshot_ensembles(tables: dict[str, pd.DataFrame]) -> Figure:
     """Draws what a snapshot ensemble gains over the single minimum: test accuracy and test loss.
 
     Args:
-        published: columns n_patches, gain_accuracy (ensemble less minimum) and gain_loss (minimum less ensemble, nats).
-        ours: likewise, one row per seed.
+        tables: by title; columns n_patches, gain_accuracy (ensemble less minimum) and gain_loss (minimum less ensemble,
+            nats), one row per run. The one named "published" has the marks of published values.
 
     Returns:
-        The figure; right and up is where the ensemble is better.
+        The figure, one panel per table; right and up is where the ensemble is better.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.6))
-    for ax, table, title in ((axes[0], published, "published"), (axes[1], ours, "ours, digits")):
-        marker = PUBLISHED if table is published else {"marker": "o", "ls": "none", "alpha": 0.8}
+    fig, axes = plt.subplots(1, len(tables), figsize=(3.9 * len(tables), 3.6), squeeze=False)
+    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
+        marker = PUBLISHED if title == "published" else {"marker": "o", "ls": "none", "alpha": 0.8}
         for n, rows in table.groupby("n_patches"):
             ax.plot(rows.gain_loss, 100 * rows.gain_accuracy, **(marker | {"color": colour(n)}), label=f"n = {n}")
         ax.axhline(0, color=INK, lw=0.8)
@@ -319,5 +319,5 @@ def snapshot_ensembles(published: pd.DataFrame, ours: pd.DataFrame) -> Figure:
         ax.set_xlabel("test loss saved (nats)")
         ax.set_title(title, size=11)
         ax.legend(fontsize=8)
-    axes[0].set_ylabel("test accuracy gained (%)")
+    axes[0, 0].set_ylabel("test accuracy gained (%)")
     return fig
