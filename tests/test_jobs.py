@@ -38,6 +38,30 @@ def copied(done: Path, to: Path) -> tuple[Path, Path]:
     return jobs.paths(JOB, to)
 
 
+def test_a_file_of_older_code_is_completed(done, tmp_path):
+    _, path = copied(done, tmp_path)
+    whole = results.read(path)
+    new = {name for name in whole.arrays if name.startswith("gauss_newton_trace")} | {"impurity"}
+    older = {name: value for name, value in whole.arrays.items() if name not in new}
+    results.write(path, older, whole.meta)
+    assert jobs.complete(JOB, tmp_path) == path
+    now = results.read(path)
+    assert set(now.arrays) == set(whole.arrays)
+    np.testing.assert_allclose(now.arrays["impurity"], whole.arrays["impurity"], rtol=1e-4)
+    error = now.arrays["gauss_newton_trace_phi_error"]
+    assert np.all(error > 0)
+    assert np.all(np.abs(now.arrays["gauss_newton_trace_phi"] - whole.arrays["gauss_newton_trace_phi"]) < 4 * error)
+    assert now.meta["added"]["columns"] == sorted(new)
+    before = path.read_bytes()
+    jobs.complete(JOB, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_only_a_finished_job_can_be_completed(tmp_path):
+    with pytest.raises(ValueError, match=r"is missing: run the job first"):
+        jobs.complete(JOB, tmp_path)
+
+
 KILLED = """
 import os, signal, sys
 from patchscape import jobs

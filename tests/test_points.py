@@ -46,6 +46,21 @@ def test_every_product_is_that_of_the_dense_matrix(case, x64):
         np.testing.assert_allclose(product(v), matrix @ v, atol=1e-10 * np.abs(matrix @ v).max())
 
 
+def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(case, x64):
+    cfg, loss, _, params, g, _, _ = case
+    flat = points.flatten(params)
+    rows = np.eye(len(LABELS) * cfg.n_classes).reshape(-1, len(LABELS), cfg.n_classes)
+    squares = np.sum([np.square(loss.root_transpose(flat, row)) for row in rows], axis=0)
+    np.testing.assert_allclose(squares, np.diag(g), rtol=1e-9, atol=1e-12)
+    n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
+    found = points.traces(loss, flat, len(LABELS), probes=100)
+    error = found["gauss_newton_trace_phi_error"]
+    assert 0 < error < 0.2 * found["gauss_newton_trace_phi"]
+    assert abs(found["gauss_newton_trace_phi"] - np.trace(g[n_bias:, n_bias:])) < 4 * error
+    parts = exact.decompose(cfg, params, ANGLES, LABELS, norms=False)
+    assert found["impurity"] == pytest.approx(parts.impurity, rel=1e-9)
+
+
 def test_class_means_are_the_means_of_the_own_logits_gradients(case, x64):
     _, _, point, _, _, _, jacobian = case
     own = jacobian[np.arange(len(LABELS)), LABELS]

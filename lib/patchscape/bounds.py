@@ -1,4 +1,4 @@
-"""The patch-count bound, theorems T1 to T3 of the book, evaluated at a point (ours, not the paper's).
+"""The patch-count bound, theorems T1 to T3 of the book, and the estimate T4, at a point (ours, not the paper's).
 
 Everything here is dense and exact, for small models and few images. Notation: n circuits with m angles each, K
 outputs, logits z = (c/n) sum_p q_p (for "sum" aggregation c stands in place of c/n), residual r = softmax(z) - e_y,
@@ -34,6 +34,9 @@ class Terms(NamedTuple):
         t3_bias: c^2 mu / n * 2 (1 - exp(-L)) B_x^2, bound on the bias block of G; None without a bias.
         gauss_newton_bias: largest eigenvalue of the bias block of G; None without a bias.
         max_coverage: mu, the largest number of circuits that see one pixel.
+        impurity: E[tr A] = E[1 - sum_k pi_k^2], the Gini impurity of the probabilities.
+        gauss_newton_trace: trace of G on phi.
+        typical_trace: what T4 expects it to be.
         hessian: (n m, n m), the whole matrix on phi.
         block_norms: (n, n), spectral norms of the blocks H_pq.
     """
@@ -53,8 +56,27 @@ class Terms(NamedTuple):
     t3_bias: float | None
     gauss_newton_bias: float | None
     max_coverage: int
+    impurity: float
+    gauss_newton_trace: float
+    typical_trace: float
     hessian: np.ndarray
     block_norms: np.ndarray
+
+
+def typical_square(n_qubits: int) -> float:
+    """Mean square of a derivative of a Pauli observable along an angle, in a random circuit.
+
+    The gates before the angle and those after it are drawn independently from unitary 2-designs. Different observables
+    then have uncorrelated derivatives of mean zero {cite}`mcclean2018barren`.
+
+    Args:
+        n_qubits: q.
+
+    Returns:
+        D^2 / (2 (D + 1)^2 (D - 1)) with D = 2^q, per rad^2; about 2^-(q + 1).
+    """
+    size = 2**n_qubits
+    return size**2 / (2 * (size + 1) ** 2 * (size - 1))
 
 
 def _top(matrix: np.ndarray) -> float:
@@ -102,6 +124,9 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         t3_bias=float(n * cfg.factor**2 * cfg.max_coverage * level * d.input_norm**2) if cfg.shared_bias else None,
         gauss_newton_bias=float(np.linalg.norm(x_bias, 2) ** 2) if cfg.shared_bias else None,
         max_coverage=cfg.max_coverage,
+        impurity=d.impurity,
+        gauss_newton_trace=float(np.trace(gauss_newton)),
+        typical_trace=float(m * n * cfg.factor**2 * d.impurity * typical_square(cfg.n_qubits)),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),
     )

@@ -111,7 +111,9 @@ def grid(
 def job(
     grid: GridName,
     name: Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")],
-    part: Annotated[str, typer.Argument(help="train, curvature, or all")] = "all",
+    part: Annotated[
+        str, typer.Argument(help="train, curvature, all, or complete: add what older code left out")
+    ] = "all",
     folder: Folder = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="put an existing or damaged result aside and start anew")
@@ -124,13 +126,15 @@ def job(
         known = grids.jobs(grid)
         if name not in known:
             raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
-        if part not in {"train", "curvature", "all"}:
-            raise ValueError(f"part '{part}': choose train, curvature or all.")
+        if part not in {"train", "curvature", "all", "complete"}:
+            raise ValueError(f"part '{part}': choose train, curvature, all or complete.")
         where = folder or data.folder() / "results" / grid
-        if part != "curvature":
+        if part in {"train", "all"}:
             typer.echo(jobs.train(known[name], where, progress=True, redo=redo))
-        if part != "train":
+        if part in {"curvature", "all"}:
             typer.echo(jobs.measure(known[name], where, redo=redo))
+        if part == "complete":
+            typer.echo(jobs.complete(known[name], where))
 
 
 @app.command()

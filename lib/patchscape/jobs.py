@@ -158,6 +158,40 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
     return path
 
 
+def complete(job: Job, folder: str | Path) -> Path:
+    """Adds to the curvature file of a job what code older than the file's did not measure: the traces of G.
+
+    Args:
+        job: the job.
+        folder: of result files.
+
+    Returns:
+        The curvature file, rewritten whole if anything was missing; its metadata say under `added` who measured that.
+
+    Raises:
+        ValueError: if the job is not done, a file is damaged, or another process works on it.
+    """
+    run_file, path = paths(job, folder)
+    with _alone(path):
+        if not run_file.exists() or not path.exists():
+            raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
+        record, found = read_pair(run_file)
+        if "impurity" in found.arrays:
+            return path
+        images = data.load_run(job.run)
+        n_images = len(images.train_labels)
+        chunk = min(points.CHUNK, n_images)
+        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels, chunk)
+        start, rows = time.perf_counter(), []
+        for number in range(len(job.seeds)):
+            params = points.flatten(minimum(record, number))
+            rows.append(points.traces(loss, params, n_images) if np.all(np.isfinite(params)) else {})
+        added = {"columns": sorted(_stack(rows)), "wall_s": time.perf_counter() - start}
+        meta = found.meta | {"added": added | {"provenance": results.provenance()}}
+        results.write(path, found.arrays | _stack(rows), meta)
+    return path
+
+
 def minimum(record: results.Record, number: int) -> model.Params:
     """Parameters of one seed's minimum in a run file.
 
@@ -202,7 +236,10 @@ def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> 
     columns, vectors = points.spectrum(cfg, point)
     columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
     columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
-    trace = np.square(parts.root).sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
+    squares, n_phi = np.square(parts.root).sum(0), cfg.n_patches * cfg.n_params_per_qnn
+    columns |= {"gauss_newton_trace_phi": squares[:n_phi].sum(), "gauss_newton_trace_phi_error": 0.0}
+    columns |= {"gauss_newton_trace_bias": squares[n_phi:].sum(), "impurity": parts.impurity}
+    trace = squares.sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
     columns |= {"trace": trace, "trace_error": 0.0}
     return columns | (exact.spectra(parts) if len(parts.gradient) <= WHOLE else {})
 

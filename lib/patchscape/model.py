@@ -191,6 +191,32 @@ def own_logit(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Ar
     return jnp.sum(weights * jnp.take_along_axis(logits_from(cfg, shared, angles), labels[:, None], 1)[:, 0])
 
 
+def root_logits(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array, Array]) -> Array:
+    """Logits weighted by S^T s, S^T S = A the Hessian of each image's loss in its logits: its gradient is X^T s.
+
+    Args:
+        cfg: the model.
+        shared: from `prepare`.
+        chunk: angles, labels and weights of images, and s (N, C).
+
+    Returns:
+        A scalar. X is the root of the Gauss-Newton matrix G = X^T X, a row for every image and class; S counts as
+        constant.
+    """
+    angles, _, weights, s = chunk
+    z = logits_from(cfg, shared, angles)
+    pi = jax.lax.stop_gradient(jax.nn.softmax(z))
+    s = jnp.sqrt(pi) * s
+    return jnp.sum(jnp.sqrt(weights)[:, None] * (s - pi * s.sum(-1, keepdims=True)) * z)
+
+
+def chunk_impurity(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
+    """Weighted sum over a chunk of the Gini impurity 1 - sum_k pi_k^2 = tr A of each image's probabilities."""
+    angles, _, weights = chunk
+    pi = jax.nn.softmax(logits_from(cfg, shared, angles))
+    return jnp.sum(weights * jnp.sum(pi * (1 - pi), -1))
+
+
 def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
     """Product of A = diag(softmax) - softmax softmax^T, the Hessian of the loss in the logits, with a tangent.
 

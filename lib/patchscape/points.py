@@ -17,6 +17,7 @@ TOLERANCE = 1e-3  # author's code: PyHessian's tolerance; here on the residual
 TOP = 20  # ours: eigenvalues kept of each Hessian
 LEADING = 12  # ours: eigenvalues that must converge, more than C = 10; the others come with their residuals
 MAX_STEPS = 40  # ours: most products for one largest eigenvalue
+PROBES = 16  # ours: random vectors for one trace
 TOLERANCE_BLOCKS = 3e-2  # ours: residual of the largest eigenvalue of each circuit's block, relative
 REFINE_STEPS = 60  # ours: most steps of `refine`
 REFINE_RATE = 4e-3  # ours: its first learning rate
@@ -49,6 +50,11 @@ class FullDataLoss:
     """The mean loss over a whole data set: gradient and curvature products in the memory of one chunk of images.
 
     Everything is compiled once, whatever the parameters.
+
+    Attributes:
+        cfg: the model.
+        size: P, number of parameters.
+        unravel: flat parameters (P,) -> {"phi", "bias"}.
 
     Args:
         cfg: the model.
@@ -85,7 +91,7 @@ class FullDataLoss:
         self._dtype = jnp.result_type(float)
         start, self.unravel = ravel_pytree(jax.tree.map(lambda a: a.astype(self._dtype), model.init(cfg, 0)))
         self.size = start.size
-        self._cfg = cfg
+        self.cfg = cfg
         self._programs = _programs(cfg, self.unravel)
 
     def at(self, params: np.ndarray) -> Point:
@@ -108,7 +114,7 @@ class FullDataLoss:
         def class_means() -> np.ndarray:
             angles, labels, weights = chunks
             means = []
-            for c in range(self._cfg.n_classes):
+            for c in range(self.cfg.n_classes):
                 own = jnp.where(labels == c, weights, 0)
                 of_class = (angles, labels, own / own.sum())
                 means.append(np.asarray(programs["own_logit"](flat, of_class), np.float64))
@@ -125,6 +131,26 @@ class FullDataLoss:
         return np.asarray(
             self._programs["gradient"](self._programs["at"](jnp.asarray(params, self._dtype), self._chunks)), np.float64
         )
+
+    def impurity(self, params: np.ndarray) -> float:
+        """Mean over images of 1 - sum_k pi_k^2 = tr A, the Gini impurity of the probabilities, at parameters (P,)."""
+        return float(self._programs["impurity"](jnp.asarray(params, self._dtype), self._chunks))
+
+    def root_transpose(self, params: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """X^T s for the root X of the Gauss-Newton matrix G = X^T X, with rows by image and class.
+
+        Args:
+            params: (P,) in rad.
+            weights: s (N, C), one number for each image and class.
+
+        Returns:
+            (P,), float64. The mean of its squared length over independent random signs s is the trace of G.
+        """
+        per_chunk = self._chunks[1].shape
+        padded = np.zeros((per_chunk[0] * per_chunk[1], weights.shape[1]))
+        padded[: len(weights)] = weights
+        s = jnp.asarray(padded.reshape(*per_chunk, -1), self._dtype)
+        return np.asarray(self._programs["root"](jnp.asarray(params, self._dtype), (*self._chunks, s)), np.float64)
 
 
 def _programs(cfg: ModelConfig, unravel: Callable) -> dict[str, Callable]:
@@ -144,6 +170,12 @@ def _programs(cfg: ModelConfig, unravel: Callable) -> dict[str, Callable]:
         lambda q, dq, chunk: cfg.factor**2 * model.logit_hessian(cfg.factor * q.sum(0), dq, chunk[2]),
     )
 
+    root, _, root_gradient = curvature.finite_sum_hessian(prepare, lambda s, c: model.root_logits(cfg, s, c))
+
+    def impurity(p, chunks):
+        shared = prepare(unravel(p))
+        return jax.lax.map(lambda chunk: model.chunk_impurity(cfg, shared, chunk), chunks).sum()
+
     def on_phi(v: dict) -> dict:
         return v | {"bias": jnp.zeros_like(v["bias"])} if cfg.shared_bias else v
 
@@ -154,6 +186,8 @@ def _programs(cfg: ModelConfig, unravel: Callable) -> dict[str, Callable]:
         "at": jax.jit(lambda p, chunks: at(unravel(p), chunks)),
         "gradient": jax.jit(lambda point: ravel_pytree(gradient(point))[0]),
         "own_logit": jax.jit(lambda p, chunks: ravel_pytree(own_gradient(own(unravel(p), chunks)))[0]),
+        "root": jax.jit(lambda p, chunks: ravel_pytree(root_gradient(root(unravel(p), chunks)))[0]),
+        "impurity": jax.jit(impurity),
         "hessian": flat(hessian),
         "residual": flat(residual),
         "gauss_newton": flat(gauss_newton),
@@ -243,6 +277,35 @@ def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0) -> dict[str, 
     if n_bias:
         columns |= _largest("gauss_newton_bias", _part(point.gauss_newton, size, bias), n_bias, seed)
     return columns
+
+
+def traces(loss: FullDataLoss, params: np.ndarray, n_images: int, *, probes: int = PROBES, seed: int = 0) -> dict:
+    """Trace of the Gauss-Newton matrix, from random signs for every image and class.
+
+    Args:
+        loss: the loss.
+        params: (P,) in rad.
+        n_images: images of the data set.
+        probes: number of random vectors.
+        seed: of the random vectors.
+
+    Returns:
+        Columns impurity, gauss_newton_trace_phi and gauss_newton_trace_bias (nats per rad^2), and the standard error
+        of the former, gauss_newton_trace_phi_error.
+    """
+    cfg, numbers = loss.cfg, np.random.default_rng(seed)
+    n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
+    squares = []
+    for _ in range(probes):
+        signs = numbers.choice([-1.0, 1.0], (n_images, cfg.n_classes))
+        squares.append(np.square(loss.root_transpose(params, signs)))
+    of_phi, of_bias = (np.sum(part, axis=1) for part in np.split(np.stack(squares), [n_bias], axis=1)[::-1])
+    return {
+        "impurity": loss.impurity(params),
+        "gauss_newton_trace_phi": of_phi.mean(),
+        "gauss_newton_trace_phi_error": of_phi.std(ddof=1) / np.sqrt(probes),
+        "gauss_newton_trace_bias": of_bias.mean(),
+    }
 
 
 def _part(matvec: Matvec, size: int, kept: slice) -> Matvec:
