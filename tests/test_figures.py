@@ -50,3 +50,26 @@ def test_kappa_is_drawn_for_every_run_of_every_kind():
     dots = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "o"])
     np.testing.assert_allclose(np.sort(dots), np.sort(law.kappa))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["several", "one"]
+
+
+def test_the_traces_are_drawn_beside_the_expected_ones_without_a_fit():
+    rows = pd.DataFrame(
+        {"n_patches": [1, 4, 4], "gauss_newton_trace_phi": [1.0, 2.0, 9.0], "typical_trace": [2.0, 2.0, 3]}
+    )
+    live = rows.rename(columns={"gauss_newton_trace_phi": "gauss_newton_trace"}) * [1, 10, 10]
+    left, right = figures.trace_as_expected({"stored": rows, "live": live}).axes
+    dots = np.concatenate([np.c_[line.get_data()] for line in left.lines if line.get_marker() in set("s^")])
+    wanted = [(2, 1), (2, 2), (3, 9), (20, 10), (20, 20), (30, 90)]
+    assert sorted(map(tuple, dots)) == sorted(wanted)
+    ratios = np.concatenate([line.get_ydata() for line in right.lines if line.get_marker() in set("s^")])
+    assert sorted(ratios) == [0.5, 0.5, 1, 1, 3, 3]
+    (equality,) = (line for line in left.lines if line.get_linestyle() == "-")
+    np.testing.assert_array_equal(*equality.get_data())
+
+
+def test_every_factor_of_every_run_is_drawn():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.uniform(0.5, 1, (6, 5)), columns=list(stored.FACTORS)).assign(n_patches=[4, 4, 4, 9, 9, 9])
+    (ax,) = figures.factors(table, 1 / 9).axes
+    dots = np.concatenate([line.get_ydata() for line in ax.lines if line.get_marker() == "o"])
+    np.testing.assert_allclose(np.sort(dots), np.sort(table[list(stored.FACTORS)].to_numpy().ravel()))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from patchscape import config, experiments, grids, stored
+from patchscape import bounds, config, experiments, grids, stored
 
 
 def test_published_eigenvalues_are_the_papers_twelve():
@@ -60,6 +60,17 @@ def test_the_law_is_the_leading_term_of_the_bound_t2():
     np.testing.assert_allclose(2 * law.n_classes * law.law, leading, rtol=1e-10)
     assert (law.kappa * law.law < law.t2_a_priori).all()
     assert set(stored.with_law(stored.published_eigenvalues()).columns) >= {"law", "kappa", "loss_factor"}
+
+
+def test_the_factors_multiply_to_the_constant_of_the_law():
+    table = stored.with_law(stored.runs(["laptop", "controls", "datasets"]).dropna(subset=["lambda_max"]))
+    found = stored.with_factors(table)
+    assert len(found) == table.impurity.notna().sum() > 0
+    twice = 2 * found.n_qubits.map(bounds.typical_square)
+    np.testing.assert_allclose(found[list(stored.FACTORS)].prod(axis=1) * twice, found.kappa, rtol=1e-12)
+    assert (found.of_spectrum < 1).all()
+    assert found.of_loss.between(0, 1).all()
+    assert stored.with_factors(table.drop(columns=[c for c in table if "trace" in c or c == "impurity"])).empty
 
 
 def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits():

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from patchscape import config, data, grids, jobs, results
+from patchscape import bounds, config, data, grids, jobs, results
 from patchscape.config import RunConfig
 
+FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
 _ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 
 
@@ -89,6 +90,8 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
     if stored.curvature is not None:
         found = {name: value[number] for name, value in stored.curvature.arrays.items()}
         row |= {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
+        if "eigenvalues" in found:
+            row["outlier_sum"] = float(found["eigenvalues"][: cfg.n_classes - 1].sum())
         if "gauss_newton_blocks" in found:
             blocks = found["gauss_newton_blocks"]
             row["coherence"] = row["gauss_newton_phi"] / blocks.sum()
@@ -123,6 +126,35 @@ def with_law(table: pd.DataFrame) -> pd.DataFrame:
     loss_factor = -np.expm1(-table.train_loss)
     law = table.angles * table.n_patches * table.factor**2 * loss_factor
     return table.assign(loss_factor=loss_factor, law=law, kappa=table.lambda_max / law)
+
+
+def with_factors(table: pd.DataFrame) -> pd.DataFrame:
+    """Takes the constant of the scaling law apart, into what the estimate T4 expects and the factors that remain.
+
+    Args:
+        table: from `with_law`, with n_qubits and the columns of a curvature file.
+
+    Returns:
+        The rows with a stored trace, and typical_trace (what T4 expects the trace of G on phi to be, nats per rad^2)
+        and the factors, whose product is kappa / (2 s^2) with s^2 = `bounds.typical_square`:
+        of_loss = impurity / (2 loss_factor), of_derivatives = trace / typical_trace, of_bias = trace on all parameters
+        / trace on phi, of_spectrum = lambda_max(G) / trace on all parameters, of_residual = lambda_max(H) /
+        lambda_max(G).
+    """
+    rows = table.dropna(subset=[c for c in ("impurity", "gauss_newton") if c in table])
+    if "impurity" not in rows:
+        return rows.iloc[:0]
+    squares = rows.n_qubits.map(bounds.typical_square)
+    typical = rows.angles * rows.n_patches * rows.factor**2 * rows.impurity * squares
+    trace = rows.gauss_newton_trace_phi + rows.gauss_newton_trace_bias
+    return rows.assign(
+        typical_trace=typical,
+        of_loss=rows.impurity / (2 * rows.loss_factor),
+        of_derivatives=rows.gauss_newton_trace_phi / typical,
+        of_bias=trace / rows.gauss_newton_trace_phi,
+        of_spectrum=rows.gauss_newton / trace,
+        of_residual=rows.lambda_max / rows.gauss_newton,
+    )
 
 
 def published_eigenvalues() -> pd.DataFrame:

@@ -16,10 +16,12 @@ from patchscape.figures.bound import (
     block_matrix,
     bound_against_measured,
     coherence,
+    factors,
     kappa_by_kind,
     proof_slack,
     published_collapse,
     scaling_law,
+    trace_as_expected,
 )
 from patchscape.figures.controls import (
     bound_stored,
@@ -87,6 +89,7 @@ __all__ = [
     "eigenvector_overlap",
     "explained",
     "explained_stored",
+    "factors",
     "forward_pass",
     "four_directions",
     "from_shots",
@@ -118,6 +121,7 @@ __all__ = [
     "start_and_other_minima",
     "surfaces",
     "time_against",
+    "trace_as_expected",
     "use_style",
     "where_eigenvectors_live",
     "whole_runs",

@@ -185,3 +185,72 @@ def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
     ax.set(xlabel=r"$\kappa = \lambda_{\max}\, /\, [\,m\, n\, w^2\, (1 - e^{-L})]$ (nats / rad$^2$)")
     ax.legend([seen[n] for n in sorted(seen)], [f"$n = {n}$" for n in sorted(seen)], fontsize=8, markerscale=1.5)
     return fig
+
+
+def trace_as_expected(groups: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draws the trace of G on phi against what the estimate T4 expects, and their ratio against the number of patches.
+
+    Args:
+        groups: by name, one per number of qubits: columns n_patches, gauss_newton_trace (or gauss_newton_trace_phi),
+            typical_trace, one row per point.
+
+    Returns:
+        The figure; the lines are equality, nothing is fitted.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.8))
+    ends = [np.inf, 0.0]
+    for (name, rows), marker in zip(groups.items(), "s^ovP", strict=False):
+        measured = rows.gauss_newton_trace if "gauss_newton_trace" in rows else rows.gauss_newton_trace_phi
+        ends = [min(ends[0], rows.typical_trace.min()), max(ends[1], rows.typical_trace.max())]
+        style = {"marker": marker, "ls": "none", "ms": 4, "mew": 0, "alpha": 0.5}
+        for n in sorted(rows.n_patches.unique()):
+            own = rows.n_patches == n
+            axes[0].loglog(rows.typical_trace[own], measured[own], color=colour(n), **style)
+            axes[1].loglog(rows.typical_trace[own], (measured / rows.typical_trace)[own], color=colour(n), **style)
+        axes[0].plot([], [], color=INK, label=name, **style | {"alpha": 1})
+    ends = np.array([ends[0] / 1.5, ends[1] * 1.5])
+    axes[0].plot(ends, ends, color=INK, lw=1, zorder=0)
+    axes[1].axhline(1, color=INK, lw=1, zorder=0)
+    axes[0].set(xlabel=r"expected by T4 (nats / rad$^2$)", ylabel=r"$\mathrm{tr}\,G_\varphi$ (nats / rad$^2$)")
+    axes[1].set(xlabel=r"expected by T4 (nats / rad$^2$)", ylabel="measured / expected", ylim=(0.25, 4))
+    axes[1].set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
+    axes[1].minorticks_off()
+    axes[0].legend(fontsize=8)
+    return fig
+
+
+_FACTORS = {
+    "of_loss": "loss",
+    "of_derivatives": "derivatives",
+    "of_bias": "bias",
+    "of_spectrum": "share of\nthe top",
+    "of_residual": "residual",
+}
+
+
+def factors(table: pd.DataFrame, share: float) -> Figure:
+    """Draws the factors that make the constant of the scaling law, for every run.
+
+    Args:
+        table: from `stored.with_factors`.
+        share: where to draw a stroke in the column of the spectrum.
+
+    Returns:
+        The figure; dots are runs, strokes geometric means for one number of patches.
+    """
+    fig, ax = plt.subplots(figsize=(7, 3.6))
+    counts = sorted(table.n_patches.unique())
+    for place, name in enumerate(_FACTORS):
+        for i, n in enumerate(counts):
+            own = table[table.n_patches == n][name]
+            x = place + 0.2 * (i - (len(counts) - 1) / 2)
+            label = f"$n = {n}$" if place == 0 else None
+            ax.semilogy(np.full(len(own), x), own, "o", color=colour(n), ms=4, mew=0, alpha=0.4, label=label)
+            ax.plot(x, np.exp(np.log(own).mean()), "_", color=colour(n), ms=11, mew=2)
+    ax.axhline(1, color=INK, lw=1, zorder=0)
+    spectrum = list(_FACTORS).index("of_spectrum")
+    ax.plot([spectrum - 0.45, spectrum + 0.45], [share, share], color=INK, lw=1, ls="--", label="$1/(C - 1)$")
+    ax.set_xticks(range(len(_FACTORS)), list(_FACTORS.values()), fontsize=9)
+    ax.set(ylabel="factor")
+    ax.legend(fontsize=8)
+    return fig
