@@ -191,8 +191,7 @@ def trace_as_expected(groups: Mapping[str, pd.DataFrame]) -> Figure:
     """Draws the trace of G on phi against what the estimate T4 expects, and their ratio against the number of patches.
 
     Args:
-        groups: by name, one per number of qubits: columns n_patches, gauss_newton_trace (or gauss_newton_trace_phi),
-            typical_trace, one row per point.
+        groups: by name, columns n_patches, gauss_newton_trace_phi and typical_trace, one row per point.
 
     Returns:
         The figure; the lines are equality, nothing is fitted.
@@ -200,7 +199,7 @@ def trace_as_expected(groups: Mapping[str, pd.DataFrame]) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.8))
     ends = [np.inf, 0.0]
     for (name, rows), marker in zip(groups.items(), "s^ovP", strict=False):
-        measured = rows.gauss_newton_trace if "gauss_newton_trace" in rows else rows.gauss_newton_trace_phi
+        measured = rows.gauss_newton_trace_phi
         ends = [min(ends[0], rows.typical_trace.min()), max(ends[1], rows.typical_trace.max())]
         style = {"marker": marker, "ls": "none", "ms": 4, "mew": 0, "alpha": 0.5}
         for n in sorted(rows.n_patches.unique()):
