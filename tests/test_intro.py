@@ -49,3 +49,12 @@ def test_the_sentence_of_the_main_result_holds_for_every_run_of_its_figure():
     ratios = np.concatenate([law.kappa, published.kappa]) / np.exp(np.log(law.kappa).mean())
     assert 1 / 3 < ratios.min() < ratios.max() < 3
     assert law.lambda_max.max() / law.lambda_max.min() > 100
+
+
+def test_the_sentence_on_the_size_holds_for_six_and_eight_qubits():
+    text = " ".join((ROOT / "intro.md").read_text(encoding="utf-8").split())
+    assert "on average about a tenth below an estimate that has nothing to fit" in text
+    for names in (["datasets"], ["laptop", "controls"]):
+        found = stored.with_factors(stored.with_law(stored.runs(names)))
+        assert 0.85 < np.exp(np.log(found.of_derivatives).mean()) < 0.95
+        assert found.of_derivatives.between(0.6, 1.2).all()

@@ -103,7 +103,7 @@ def decompose(
         residual_blocks=np.stack(blocks),
         gradient=np.einsum("ik,ikm->m", r, jacobian) / count,
         logit_gradients=jacobian,
-        impurity=float(1 - np.square(probability).sum(1).mean()),
+        impurity=float(np.sum(probability * (probability @ (1 - np.eye(k)))) / count),  # 1 - pi would lose digits
         jacobian_norm=float(of_parameters),
         input_norm=float(of_inputs),
     )

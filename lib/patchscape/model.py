@@ -214,7 +214,8 @@ def chunk_impurity(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Arra
     """Weighted sum over a chunk of the Gini impurity 1 - sum_k pi_k^2 = tr A of each image's probabilities."""
     angles, _, weights = chunk
     pi = jax.nn.softmax(logits_from(cfg, shared, angles))
-    return jnp.sum(weights * jnp.sum(pi * (1 - pi), -1))
+    others = pi @ (1 - jnp.eye(cfg.n_classes, dtype=pi.dtype))  # 1 - pi would lose digits where the model is sure
+    return jnp.sum(weights * jnp.sum(pi * others, -1))
 
 
 def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
