@@ -139,11 +139,12 @@ def with_factors(table: pd.DataFrame) -> pd.DataFrame:
         and the factors, whose product is kappa / (2 s^2) with s^2 = `bounds.typical_square`:
         of_loss = impurity / (2 loss_factor), of_derivatives = trace / typical_trace, of_bias = trace on all parameters
         / trace on phi, of_spectrum = lambda_max(G) / trace on all parameters, of_residual = lambda_max(H) /
-        lambda_max(G).
+        lambda_max(G); the last two NaN where lambda_max(G) is not stored.
     """
-    rows = table.dropna(subset=[c for c in ("impurity", "gauss_newton") if c in table])
-    if "impurity" not in rows:
-        return rows.iloc[:0]
+    if "impurity" not in table:
+        return table.iloc[:0]
+    rows = table.dropna(subset=["impurity"])
+    top = rows.get("gauss_newton", pd.Series(np.nan, rows.index))  # the paper's grid does not have it
     squares = rows.n_qubits.map(bounds.typical_square)
     typical = rows.angles * rows.n_patches * rows.factor**2 * rows.impurity * squares
     trace = rows.gauss_newton_trace_phi + rows.gauss_newton_trace_bias
@@ -152,8 +153,8 @@ def with_factors(table: pd.DataFrame) -> pd.DataFrame:
         of_loss=rows.impurity / (2 * rows.loss_factor),
         of_derivatives=rows.gauss_newton_trace_phi / typical,
         of_bias=trace / rows.gauss_newton_trace_phi,
-        of_spectrum=rows.gauss_newton / trace,
-        of_residual=rows.lambda_max / rows.gauss_newton,
+        of_spectrum=top / trace,
+        of_residual=rows.lambda_max / top,
     )
 
 
