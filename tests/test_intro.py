@@ -58,3 +58,5 @@ def test_the_sentence_on_the_size_holds_for_six_and_eight_qubits():
         found = stored.with_factors(stored.with_law(stored.runs(names)))
         assert 0.85 < np.exp(np.log(found.of_derivatives).mean()) < 0.95
         assert found.of_derivatives.between(0.6, 1.2).all()
+    assert "not far from it at the paper's own size" in text
+    assert stored.with_factors(stored.with_law(stored.runs(["paper"]))).of_derivatives.between(0.85, 1.15).all()
