@@ -27,3 +27,18 @@ def wait_for_formulas(page: Page, timeout: float = 20_000) -> None:
     if page.locator(".math").count():
         page.wait_for_selector("mjx-container", state="attached", timeout=timeout)
         page.evaluate("() => window.MathJax.startup.promise")
+
+
+def settle(page: Page, quiet_ms: int = 2000) -> None:
+    """Waits until the height of a page has not changed for a while: chromium may fail to print it before."""
+    page.evaluate(
+        """async (quiet) => {
+          let height = 0, since = performance.now();
+          while (performance.now() - since < quiet) {
+            await new Promise((done) => setTimeout(done, 100));
+            const now = document.documentElement.scrollHeight;
+            if (now !== height) [height, since] = [now, performance.now()];
+          }
+        }""",
+        quiet_ms,
+    )

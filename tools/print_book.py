@@ -45,6 +45,7 @@ def main() -> int:
         page = chromium.new_context(offline=True, viewport={"width": 794, "height": 1123}).new_page()
         page.goto((build_book.BUILD / "singlehtml" / "index.html").as_uri())
         browser.wait_for_formulas(page, timeout=120_000)
+        browser.settle(page)
         page.pdf(path=out.with_suffix(".part"), **PAPER)
         chromium.close()
     out.with_suffix(".part").replace(out)
