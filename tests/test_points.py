@@ -53,7 +53,7 @@ def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(c
     squares = np.sum([np.square(loss.root_transpose(flat, row)) for row in rows], axis=0)
     np.testing.assert_allclose(squares, np.diag(g), rtol=1e-9, atol=1e-12)
     n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
-    found = points.traces(loss, flat, len(LABELS), probes=100)
+    found = points.traces(loss, flat, probes=100)
     error = found["gauss_newton_trace_phi_error"]
     assert 0 < error < 0.2 * found["gauss_newton_trace_phi"]
     assert abs(found["gauss_newton_trace_phi"] - np.trace(g[n_bias:, n_bias:])) < 4 * error

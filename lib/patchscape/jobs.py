@@ -137,8 +137,7 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
         images = data.load_run(job.run)
-        chunk = min(points.CHUNK, len(images.train_labels))
-        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels, chunk)
+        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
         for number in range(len(found), len(job.seeds)):
             start = time.perf_counter()
             found.append(_measure_minimum(job, images, loss, points.flatten(minimum(record, number))))
@@ -179,13 +178,11 @@ def complete(job: Job, folder: str | Path) -> Path:
         if "impurity" in found.arrays:
             return path
         images = data.load_run(job.run)
-        n_images = len(images.train_labels)
-        chunk = min(points.CHUNK, n_images)
-        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels, chunk)
+        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
         start, rows = time.perf_counter(), []
         for number in range(len(job.seeds)):
             params = points.flatten(minimum(record, number))
-            rows.append(points.traces(loss, params, n_images) if np.all(np.isfinite(params)) else {})
+            rows.append(points.traces(loss, params) if np.all(np.isfinite(params)) else {})
         added = {"columns": sorted(_stack(rows)), "wall_s": time.perf_counter() - start}
         meta = found.meta | {"added": added | {"provenance": results.provenance()}}
         results.write(path, found.arrays | _stack(rows), meta)

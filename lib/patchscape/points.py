@@ -54,6 +54,7 @@ class FullDataLoss:
     Attributes:
         cfg: the model.
         size: P, number of parameters.
+        n_images: N.
         unravel: flat parameters (P,) -> {"phi", "bias"}.
 
     Args:
@@ -90,7 +91,7 @@ class FullDataLoss:
         self._chunks = chunks
         self._dtype = jnp.result_type(float)
         start, self.unravel = ravel_pytree(jax.tree.map(lambda a: a.astype(self._dtype), model.init(cfg, 0)))
-        self.size = start.size
+        self.size, self.n_images = start.size, len(labels)
         self.cfg = cfg
         self._programs = _programs(cfg, self.unravel)
 
@@ -279,13 +280,12 @@ def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0) -> dict[str, 
     return columns
 
 
-def traces(loss: FullDataLoss, params: np.ndarray, n_images: int, *, probes: int = PROBES, seed: int = 0) -> dict:
+def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed: int = 0) -> dict:
     """Trace of the Gauss-Newton matrix, from random signs for every image and class.
 
     Args:
         loss: the loss.
         params: (P,) in rad.
-        n_images: images of the data set.
         probes: number of random vectors.
         seed: of the random vectors.
 
@@ -297,7 +297,7 @@ def traces(loss: FullDataLoss, params: np.ndarray, n_images: int, *, probes: int
     n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
     squares = []
     for _ in range(probes):
-        signs = numbers.choice([-1.0, 1.0], (n_images, cfg.n_classes))
+        signs = numbers.choice([-1.0, 1.0], (loss.n_images, cfg.n_classes))
         squares.append(np.square(loss.root_transpose(params, signs)))
     of_phi, of_bias = (np.sum(part, axis=1) for part in np.split(np.stack(squares), [n_bias], axis=1)[::-1])
     return {

@@ -145,8 +145,7 @@ def with_factors(table: pd.DataFrame) -> pd.DataFrame:
         return table.iloc[:0]
     rows = table.dropna(subset=["impurity"])
     top = rows.get("gauss_newton", pd.Series(np.nan, rows.index))  # the paper's grid does not have it
-    squares = rows.n_qubits.map(bounds.typical_square)
-    typical = rows.angles * rows.n_patches * rows.factor**2 * rows.impurity * squares
+    typical = rows.law / rows.loss_factor * rows.impurity * rows.n_qubits.map(bounds.typical_square)
     trace = rows.gauss_newton_trace_phi + rows.gauss_newton_trace_bias
     return rows.assign(
         typical_trace=typical,
