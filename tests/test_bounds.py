@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
 from patchscape import bounds, curvature, exact, model
 from patchscape.config import ModelConfig
@@ -117,28 +116,3 @@ def test_replicated_patches_scale_exactly_like_one_over_n():
         four = bounds.evaluate(cfg, {"phi": jnp.repeat(phi, 4, 0)}, flat, labels)
         assert four.gauss_newton == pytest.approx(single.gauss_newton / 4)
         np.testing.assert_allclose(four.residual_blocks, single.residual_blocks[0] / 4, atol=1e-12)
-
-
-def test_the_typical_square_is_that_of_random_unitaries():
-    rng, q = np.random.default_rng(0), 2
-    generator, observable = np.kron([[0, 1], [1, 0]], np.eye(2)), np.kron(np.eye(2), np.diag([1, -1]))
-    before, after = (stats.unitary_group.rvs(2**q, size=20_000, random_state=rng) for _ in range(2))
-    psi = before[:, :, 0]
-    carried = after.conj().swapaxes(1, 2) @ observable @ after
-    # d/dt <exp(i t P / 2) O exp(-i t P / 2)> = Im <psi| O P |psi>
-    slopes = np.einsum("si,sij,sj->s", psi.conj(), carried, psi @ generator.T).imag
-    squares = np.square(slopes)
-    error = squares.std() / np.sqrt(len(squares))
-    assert abs(squares.mean() - bounds.typical_square(q)) < 4 * error
-    assert abs(squares.mean() - 1 / 2 ** (q + 1)) > 4 * error  # the check can tell it from its limit for many qubits
-
-
-def test_the_gauss_newton_trace_of_deep_untrained_circuits_is_about_as_large_as_expected():
-    rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.uniform(0, 3, (20, 8, 8)), jnp.float32), jnp.asarray(rng.integers(0, 8, 20))
-    ratios = []
-    for seed in range(4):
-        cfg = ModelConfig(n_patches=1, depth=6, n_qubits=4, image_side=8, n_classes=8, scale=10.0)
-        t = bounds.evaluate(cfg, model.init(cfg, seed), *images)
-        ratios.append(t.gauss_newton_trace / t.typical_trace)
-    assert 0.8 < np.mean(ratios) < 1.1

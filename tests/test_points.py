@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from patchscape import exact, model, points, spectra
+from patchscape import estimates, exact, model, points, spectra
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0)
@@ -58,7 +58,10 @@ def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(c
     assert 0 < error < 0.2 * found["gauss_newton_trace_phi"]
     assert abs(found["gauss_newton_trace_phi"] - np.trace(g[n_bias:, n_bias:])) < 4 * error
     parts = exact.decompose(cfg, params, ANGLES, LABELS, norms=False)
-    assert found["impurity"] == pytest.approx(parts.impurity, rel=1e-9)
+    np.testing.assert_allclose(loss.probabilities(flat), parts.probabilities, rtol=1e-9)
+    expected = points.expected(cfg, ANGLES, parts.probabilities)
+    assert expected["impurity"] == pytest.approx(estimates.impurity(parts.probabilities).mean())
+    assert expected["expected_gauss_newton"].shape == (points.TOP,)
 
 
 def test_class_means_are_the_means_of_the_own_logits_gradients(case, x64):

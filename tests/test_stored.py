@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from patchscape import bounds, config, experiments, grids, stored
+from patchscape import config, estimates, experiments, grids, stored
 
 
 def test_published_eigenvalues_are_the_papers_twelve():
@@ -66,7 +66,7 @@ def test_the_factors_multiply_to_the_constant_of_the_law():
     table = stored.with_law(stored.runs(["laptop", "controls", "datasets"]).dropna(subset=["lambda_max"]))
     found = stored.with_factors(table)
     assert len(found) == table.impurity.notna().sum() > 0
-    twice = 2 * found.n_qubits.map(bounds.typical_square)
+    twice = 2 * found.n_qubits.map(estimates.typical_square)
     np.testing.assert_allclose(found[list(stored.FACTORS)].prod(axis=1) * twice, found.kappa, rtol=1e-12)
     assert (found.of_spectrum < 1).all()
     precise = found[found.train_loss > 1e-4]  # float32 loses digits of smaller losses

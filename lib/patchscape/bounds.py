@@ -1,4 +1,4 @@
-"""The patch-count bound, theorems T1 to T3 of the book, and the estimate T4, at a point (ours, not the paper's).
+"""Theorems T1 to T3 (the patch-count bound) and estimates T4 and T5, at a point (ours, not the paper's).
 
 Everything here is dense and exact, for small models and few images. Notation: n circuits with m angles each, K
 outputs, logits z = (c/n) sum_p q_p (for "sum" aggregation c stands in place of c/n), residual r = softmax(z) - e_y,
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from patchscape import exact, model
+from patchscape import estimates, exact, model
 from patchscape.config import ModelConfig
 
 
@@ -37,6 +37,7 @@ class Terms(NamedTuple):
         impurity: E[tr A] = E[1 - sum_k pi_k^2], the Gini impurity of the probabilities.
         gauss_newton_trace: trace of G on phi.
         typical_trace: what T4 expects it to be.
+        expected: the largest eigenvalue of G on phi that T5 expects.
         hessian: (n m, n m), the whole matrix on phi.
         block_norms: (n, n), spectral norms of the blocks H_pq.
     """
@@ -59,24 +60,9 @@ class Terms(NamedTuple):
     impurity: float
     gauss_newton_trace: float
     typical_trace: float
+    expected: float
     hessian: np.ndarray
     block_norms: np.ndarray
-
-
-def typical_square(n_qubits: int) -> float:
-    """Mean square of a derivative of a Pauli observable along an angle, in a random circuit.
-
-    The gates before the angle and those after it are drawn independently from unitary 2-designs. Different observables
-    then have uncorrelated derivatives of mean zero {cite}`mcclean2018barren`.
-
-    Args:
-        n_qubits: q.
-
-    Returns:
-        D^2 / (2 (D + 1)^2 (D - 1)) with D = 2^q, per rad^2; about 2^-(q + 1).
-    """
-    size = 2**n_qubits
-    return size**2 / (2 * (size + 1) ** 2 * (size - 1))
 
 
 def _top(matrix: np.ndarray) -> float:
@@ -107,7 +93,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
     level = 2 * (1 - np.exp(-d.loss))  # bounds E[tr A] and E ||r||_1
     # c^2 / n and c / n of the text, for mean aggregation; for sums, n c^2 and c
     t2 = level * (n * cfg.factor**2 * d.jacobian_norm**2 + cfg.factor * m)
-    g_top = _top(gauss_newton)
+    g_top, impurity = _top(gauss_newton), float(estimates.impurity(d.probabilities).mean())
     return Terms(
         loss=d.loss,
         lambda_max=_top(hessian),
@@ -124,9 +110,10 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         t3_bias=float(n * cfg.factor**2 * cfg.max_coverage * level * d.input_norm**2) if cfg.shared_bias else None,
         gauss_newton_bias=float(np.linalg.norm(x_bias, 2) ** 2) if cfg.shared_bias else None,
         max_coverage=cfg.max_coverage,
-        impurity=d.impurity,
+        impurity=impurity,
         gauss_newton_trace=float(np.trace(gauss_newton)),
-        typical_trace=float(m * n * cfg.factor**2 * d.impurity * typical_square(cfg.n_qubits)),
+        typical_trace=float(m * n * cfg.factor**2 * impurity * estimates.typical_square(cfg.n_qubits)),
+        expected=float(estimates.spectrum(cfg, angles, d.probabilities, top=1).eigenvalues[0]),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),
     )

@@ -27,7 +27,7 @@ class Decomposition(NamedTuple):
             sum, each in its place.
         gradient: (P,), of the loss.
         logit_gradients: (N, K, P), Jacobian of the logits.
-        impurity: mean over images of 1 - sum_k pi_k^2 = tr A, the Gini impurity of the probabilities.
+        probabilities: (N, K), softmax of the logits.
         jacobian_norm: B, the largest spectral norm of a circuit's Jacobian in its own angles, over images.
         input_norm: B_x, the same in its input angles.
     """
@@ -38,7 +38,7 @@ class Decomposition(NamedTuple):
     residual_blocks: np.ndarray
     gradient: np.ndarray
     logit_gradients: np.ndarray
-    impurity: float
+    probabilities: np.ndarray
     jacobian_norm: float
     input_norm: float
 
@@ -103,7 +103,7 @@ def decompose(
         residual_blocks=np.stack(blocks),
         gradient=np.einsum("ik,ikm->m", r, jacobian) / count,
         logit_gradients=jacobian,
-        impurity=float(np.sum(probability * (probability @ (1 - np.eye(k)))) / count),  # 1 - pi would lose digits
+        probabilities=probability,
         jacobian_norm=float(of_parameters),
         input_norm=float(of_inputs),
     )

@@ -158,14 +158,15 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
 
 
 def complete(job: Job, folder: str | Path) -> Path:
-    """Adds to the curvature file of a job what code older than the file's did not measure: the traces of G.
+    """Adds to the curvature file of a job what older code did not measure: traces of G, and what T4 and T5 expect.
 
     Args:
         job: the job.
         folder: of result files.
 
     Returns:
-        The curvature file, rewritten whole if anything was missing; its metadata say under `added` who measured that.
+        The curvature file, rewritten whole if anything was missing; its metadata list under `added` what was measured
+        later, and by which code.
 
     Raises:
         ValueError: if the job is not done, a file is damaged, or another process works on it.
@@ -175,17 +176,25 @@ def complete(job: Job, folder: str | Path) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = read_pair(run_file)
-        if "impurity" in found.arrays:
+        missing = {"gauss_newton_trace_phi", "expected_gauss_newton"} - set(found.arrays)
+        if not missing:
             return path
         images = data.load_run(job.run)
         loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
         start, rows = time.perf_counter(), []
         for number in range(len(job.seeds)):
-            params = points.flatten(minimum(record, number))
-            rows.append(points.traces(loss, params) if np.all(np.isfinite(params)) else {})
-        added = {"columns": sorted(_stack(rows)), "wall_s": time.perf_counter() - start}
-        meta = found.meta | {"added": added | {"provenance": results.provenance()}}
-        results.write(path, found.arrays | _stack(rows), meta)
+            params, columns = points.flatten(minimum(record, number)), {}
+            if np.all(np.isfinite(params)):
+                if "gauss_newton_trace_phi" in missing:
+                    columns |= points.traces(loss, params)
+                if "expected_gauss_newton" in missing:
+                    columns |= points.expected(loss.cfg, images.train_angles, loss.probabilities(params))
+            rows.append(columns)
+        new = _stack(rows)
+        added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
+        earlier = found.meta.get("added", [])
+        earlier = earlier if isinstance(earlier, list) else [earlier]
+        results.write(path, found.arrays | new, found.meta | {"added": [*earlier, added]})
     return path
 
 
@@ -215,7 +224,8 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
         return {}
     if job.level == "top":  # too large for a dense matrix
         columns, _ = points.spectrum(cfg, loss.at(params), max_steps=40, top=1, bottom=0)
-        return columns
+        expected = points.expected(cfg, images.train_angles, loss.probabilities(params))
+        return columns | points.traces(loss, params) | expected
     columns = _measure_exactly(job, images, loss.unravel(params))
     if job.level == "core":
         return columns
@@ -235,7 +245,8 @@ def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> 
     columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
     squares, n_phi = np.square(parts.root).sum(0), cfg.n_patches * cfg.n_params_per_qnn
     columns |= {"gauss_newton_trace_phi": squares[:n_phi].sum(), "gauss_newton_trace_phi_error": 0.0}
-    columns |= {"gauss_newton_trace_bias": squares[n_phi:].sum(), "impurity": parts.impurity}
+    columns |= {"gauss_newton_trace_bias": squares[n_phi:].sum()}
+    columns |= points.expected(cfg, images.train_angles, parts.probabilities)
     trace = squares.sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
     columns |= {"trace": trace, "trace_error": 0.0}
     return columns | (exact.spectra(parts) if len(parts.gradient) <= WHOLE else {})

@@ -210,14 +210,6 @@ def root_logits(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, 
     return jnp.sum(jnp.sqrt(weights)[:, None] * (s - pi * s.sum(-1, keepdims=True)) * z)
 
 
-def chunk_impurity(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
-    """Weighted sum over a chunk of the Gini impurity 1 - sum_k pi_k^2 = tr A of each image's probabilities."""
-    angles, _, weights = chunk
-    pi = jax.nn.softmax(logits_from(cfg, shared, angles))
-    others = pi @ (1 - jnp.eye(cfg.n_classes, dtype=pi.dtype))  # 1 - pi would lose digits where the model is sure
-    return jnp.sum(weights * jnp.sum(pi * others, -1))
-
-
 def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
     """Product of A = diag(softmax) - softmax softmax^T, the Hessian of the loss in the logits, with a tangent.
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from scipy.special import softmax
 
-from patchscape import curvature, data, model, spectra
+from patchscape import curvature, data, estimates, model, spectra
 from patchscape.config import ModelConfig
 
 CHUNK = 500  # ours: images per chunk of a Hessian product
@@ -133,9 +134,11 @@ class FullDataLoss:
             self._programs["gradient"](self._programs["at"](jnp.asarray(params, self._dtype), self._chunks)), np.float64
         )
 
-    def impurity(self, params: np.ndarray) -> float:
-        """Mean over images of 1 - sum_k pi_k^2 = tr A, the Gini impurity of the probabilities, at parameters (P,)."""
-        return float(self._programs["impurity"](jnp.asarray(params, self._dtype), self._chunks))
+    def probabilities(self, params: np.ndarray) -> np.ndarray:
+        """Probabilities (N, C) of the classes for every image, float64, at parameters (P,)."""
+        z = self._programs["logits"](jnp.asarray(params, self._dtype), self._chunks)
+        z = np.asarray(z, np.float64).reshape(-1, self.cfg.n_classes)[: self.n_images]
+        return softmax(z, axis=1)
 
     def root_transpose(self, params: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """X^T s for the root X of the Gauss-Newton matrix G = X^T X, with rows by image and class.
@@ -173,9 +176,9 @@ def _programs(cfg: ModelConfig, unravel: Callable) -> dict[str, Callable]:
 
     root, _, root_gradient = curvature.finite_sum_hessian(prepare, lambda s, c: model.root_logits(cfg, s, c))
 
-    def impurity(p, chunks):
+    def logits(p, chunks):
         shared = prepare(unravel(p))
-        return jax.lax.map(lambda chunk: model.chunk_impurity(cfg, shared, chunk), chunks).sum()
+        return jax.lax.map(lambda chunk: model.logits_from(cfg, shared, chunk[0]), chunks)
 
     def on_phi(v: dict) -> dict:
         return v | {"bias": jnp.zeros_like(v["bias"])} if cfg.shared_bias else v
@@ -188,7 +191,7 @@ def _programs(cfg: ModelConfig, unravel: Callable) -> dict[str, Callable]:
         "gradient": jax.jit(lambda point: ravel_pytree(gradient(point))[0]),
         "own_logit": jax.jit(lambda p, chunks: ravel_pytree(own_gradient(own(unravel(p), chunks)))[0]),
         "root": jax.jit(lambda p, chunks: ravel_pytree(root_gradient(root(unravel(p), chunks)))[0]),
-        "impurity": jax.jit(impurity),
+        "logits": jax.jit(logits),
         "hessian": flat(hessian),
         "residual": flat(residual),
         "gauss_newton": flat(gauss_newton),
@@ -280,7 +283,7 @@ def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0) -> dict[str, 
     return columns
 
 
-def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed: int = 0) -> dict:
+def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed: int = 0) -> dict[str, Any]:
     """Trace of the Gauss-Newton matrix, from random signs for every image and class.
 
     Args:
@@ -290,8 +293,8 @@ def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed
         seed: of the random vectors.
 
     Returns:
-        Columns impurity, gauss_newton_trace_phi and gauss_newton_trace_bias (nats per rad^2), and the standard error
-        of the former, gauss_newton_trace_phi_error.
+        Columns gauss_newton_trace_phi and gauss_newton_trace_bias (nats per rad^2), and the standard error of the
+        former, gauss_newton_trace_phi_error.
     """
     cfg, numbers = loss.cfg, np.random.default_rng(seed)
     n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
@@ -301,10 +304,29 @@ def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed
         squares.append(np.square(loss.root_transpose(params, signs)))
     of_phi, of_bias = (np.sum(part, axis=1) for part in np.split(np.stack(squares), [n_bias], axis=1)[::-1])
     return {
-        "impurity": loss.impurity(params),
         "gauss_newton_trace_phi": of_phi.mean(),
         "gauss_newton_trace_phi_error": of_phi.std(ddof=1) / np.sqrt(probes),
         "gauss_newton_trace_bias": of_bias.mean(),
+    }
+
+
+def expected(cfg: ModelConfig, angles: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """What the estimates T4 and T5 expect at a point, from the model's probabilities alone.
+
+    Args:
+        cfg: the model.
+        angles: (N, side, side) in rad.
+        probabilities: (N, C), the model's.
+
+    Returns:
+        Columns impurity, expected_gauss_newton (`TOP`,) in nats per rad^2 and expected_kept.
+    """
+    count = min(TOP, probabilities.size - 1)
+    found = estimates.spectrum(cfg, angles, probabilities, top=count)
+    return {
+        "impurity": estimates.impurity(probabilities).mean(),
+        "expected_gauss_newton": _filled(found.eigenvalues, TOP),
+        "expected_kept": found.kept,
     }
 
 

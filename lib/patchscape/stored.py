@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from patchscape import bounds, config, data, grids, jobs, results
+from patchscape import config, data, estimates, grids, jobs, results
 from patchscape.config import RunConfig
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
@@ -136,7 +136,7 @@ def with_factors(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The rows with a stored trace, and typical_trace (what T4 expects the trace of G on phi to be, nats per rad^2)
-        and the factors, whose product is kappa / (2 s^2) with s^2 = `bounds.typical_square`:
+        and the factors, whose product is kappa / (2 s^2) with s^2 = `estimates.typical_square`:
         of_loss = impurity / (2 loss_factor), of_derivatives = trace / typical_trace, of_bias = trace on all parameters
         / trace on phi, of_spectrum = lambda_max(G) / trace on all parameters, of_residual = lambda_max(H) /
         lambda_max(G); the last two NaN where lambda_max(G) is not stored.
@@ -145,7 +145,7 @@ def with_factors(table: pd.DataFrame) -> pd.DataFrame:
         return table.iloc[:0]
     rows = table.dropna(subset=["impurity"])
     top = rows.get("gauss_newton", pd.Series(np.nan, rows.index))  # the paper's grid does not have it
-    typical = rows.law / rows.loss_factor * rows.impurity * rows.n_qubits.map(bounds.typical_square)
+    typical = rows.law / rows.loss_factor * rows.impurity * rows.n_qubits.map(estimates.typical_square)
     trace = rows.gauss_newton_trace_phi + rows.gauss_newton_trace_bias
     return rows.assign(
         typical_trace=typical,
