@@ -52,11 +52,12 @@ def test_kappa_is_drawn_for_every_run_of_every_kind():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["several", "one"]
 
 
-def test_the_traces_are_drawn_beside_the_expected_ones_without_a_fit():
+def test_measured_values_are_drawn_beside_the_expected_ones_without_a_fit():
     rows = pd.DataFrame(
         {"n_patches": [1, 4, 4], "gauss_newton_trace_phi": [1.0, 2.0, 9.0], "typical_trace": [2.0, 2.0, 3]}
     )
-    left, right = figures.trace_as_expected({"stored": rows, "live": rows * [1, 10, 10]}).axes
+    groups = {"stored": rows, "live": rows * [1, 10, 10]}
+    left, right = figures.as_expected(groups, "gauss_newton_trace_phi", "typical_trace", "trace").axes
     dots = np.concatenate([np.c_[line.get_data()] for line in left.lines if line.get_marker() in set("s^")])
     wanted = [(2, 1), (2, 2), (3, 9), (20, 10), (20, 20), (30, 90)]
     assert sorted(map(tuple, dots)) == sorted(wanted)

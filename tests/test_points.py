@@ -59,7 +59,7 @@ def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(c
     assert abs(found["gauss_newton_trace_phi"] - np.trace(g[n_bias:, n_bias:])) < 4 * error
     parts = exact.decompose(cfg, params, ANGLES, LABELS, norms=False)
     np.testing.assert_allclose(loss.probabilities(flat), parts.probabilities, rtol=1e-9)
-    expected = points.expected(cfg, ANGLES, parts.probabilities)
+    expected = points.expected(cfg, params, ANGLES, parts.probabilities)
     assert expected["impurity"] == pytest.approx(estimates.impurity(parts.probabilities).mean())
     assert expected["expected_gauss_newton"].shape == (points.TOP,)
 

@@ -37,7 +37,7 @@ class Terms(NamedTuple):
         impurity: E[tr A] = E[1 - sum_k pi_k^2], the Gini impurity of the probabilities.
         gauss_newton_trace: trace of G on phi.
         typical_trace: what T4 expects it to be.
-        expected: the largest eigenvalue of G on phi that T5 expects.
+        expected_lambda_max: what T5 expects the largest eigenvalue of G on phi to be.
         hessian: (n m, n m), the whole matrix on phi.
         block_norms: (n, n), spectral norms of the blocks H_pq.
     """
@@ -60,7 +60,7 @@ class Terms(NamedTuple):
     impurity: float
     gauss_newton_trace: float
     typical_trace: float
-    expected: float
+    expected_lambda_max: float
     hessian: np.ndarray
     block_norms: np.ndarray
 
@@ -113,7 +113,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         impurity=impurity,
         gauss_newton_trace=float(np.trace(gauss_newton)),
         typical_trace=float(m * n * cfg.factor**2 * impurity * estimates.typical_square(cfg.n_qubits)),
-        expected=float(estimates.spectrum(cfg, angles, d.probabilities, top=1).eigenvalues[0]),
+        expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).eigenvalues[0]),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),
     )

@@ -1,16 +1,17 @@
-"""The Gauss-Newton matrix if circuits were random: the estimates T4 (trace) and T5 (spectrum), ours, not the paper's.
+"""The Gauss-Newton matrix if blocks were random: the estimates T4 (trace) and T5 (spectrum), ours, not the paper's.
 
 The eigenvalues of G = X^T X that are not zero are those of X X^T, a matrix with one row for every image and class. Its
-entries are sums of products of derivatives over all angles: the tangent kernel. For random circuits the mean of such
-a product is known. It depends on how alike two images are, patch by patch, and on nothing that is trained.
+entries are sums of products of derivatives over all angles: the tangent kernel. For random blocks the mean of such a
+product is known. It depends on how alike the encodings of two images are, patch by patch.
 """
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from patchscape import model
+from patchscape import model, simulator
 from patchscape.config import ModelConfig
 
 IMAGES = 4000  # ours: most images for which the kernel is built
@@ -29,19 +30,20 @@ class Expected(NamedTuple):
 
 
 def typical_square(n_qubits: int) -> float:
-    """Mean square of a derivative of a Pauli observable along an angle, in a random circuit.
+    """Mean square of a derivative of a Pauli observable along an angle, in a random circuit of this ansatz.
 
-    The gates before the angle and those after it are drawn independently from unitary 2-designs. Different observables
-    then have uncorrelated derivatives of mean zero {cite}`mcclean2018barren`.
+    The gates before the angle and those after it are independent draws from the group that this ansatz can reach:
+    orthogonal matrices, in a basis that the chapter on the spectrum names. Different observables then have
+    uncorrelated derivatives of mean zero, as for unitary matrices {cite}`mcclean2018barren`.
 
     Args:
-        n_qubits: q.
+        n_qubits: q, even and at least 4.
 
     Returns:
-        D^2 / (2 (D + 1)^2 (D - 1)) with D = 2^q, per rad^2; about 2^-(q + 1).
+        (D - 2) / (2 (D - 1)^2) with D = 2^q, per rad^2; about 2^-(q + 1).
     """
     size = 2**n_qubits
-    return size**2 / (2 * (size + 1) ** 2 * (size - 1))
+    return (size - 2) / (2 * (size - 1) ** 2)
 
 
 def impurity(probabilities: np.ndarray) -> np.ndarray:
@@ -50,42 +52,51 @@ def impurity(probabilities: np.ndarray) -> np.ndarray:
     return np.sum(probabilities * others, 1)
 
 
-def similarity(patches: np.ndarray, n_qubits: int) -> np.ndarray:
-    """Correlation between the derivatives for two images along any angle of a random circuit.
+def similarity(cfg: ModelConfig, phi: np.ndarray, patches: np.ndarray) -> np.ndarray:
+    """Correlation between the derivatives for two images along any angle of a circuit with random blocks.
 
-    The blocks and the rotations between two pixels of a wire are independent random unitaries (2-designs). Then each
-    of the two encodings multiplies the correlation by its mean over all Pauli strings but the identity: a string keeps
-    the product, over the wires where it is not the identity and over their pixels, of (1 + 2 cos difference) / 3.
+    Each of the two encodings multiplies the correlation by a mean over the Pauli strings of odd weight, the generators
+    of what the ansatz can reach: a string keeps the product, over the wires where it is not the identity, of the mean
+    of 1 + 2 cos over three, with the angle of the rotation that leads from one image's encoding to the other's.
 
     Args:
-        patches: (N, q*q) pixels of one patch as angles in rad, in row-major order.
-        n_qubits: q, even.
+        cfg: the model.
+        phi: (m,) angles of one circuit in rad; those of its encodings are used.
+        patches: (N, q*q) pixels of its patch in rad, with the bias, in row-major order.
 
     Returns:
         (N, N), positive semidefinite, one on the diagonal.
     """
-    halves = np.asarray(patches, np.float64).reshape(len(patches), 2, n_qubits, n_qubits // 2)
-    strings = 4.0**n_qubits
+    found = np.asarray(simulator.encodings(cfg, jnp.asarray(phi), jnp.asarray(patches)), np.float64)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    strings = 4.0**cfg.n_qubits - 2.0**cfg.n_qubits  # twice their number
     correlation = np.ones((len(patches), len(patches)))
-    for half in halves.transpose(1, 2, 3, 0):
-        product = np.ones_like(correlation)
-        for wire in half:
-            kept = np.ones_like(correlation)
-            for angle in wire:
-                kept *= (1 + 2 * (np.outer(np.cos(angle), np.cos(angle)) + np.outer(np.sin(angle), np.sin(angle)))) / 3
-            product *= (1 + 3 * kept) / 4
-        correlation *= (strings * product - 1) / (strings - 1)
+    for encoding in found:
+        every = np.ones_like(correlation)  # sum over all strings, wire by wire, and with signs by weight
+        signed = np.ones_like(correlation)
+        for wire in encoding.transpose(1, 0, 2):
+            thrice = 4 * np.square(wire.T @ wire) - 1  # 1 + 2 cos: a trace of 3 x 3 rotations, from quaternions
+            every *= 1 + thrice
+            signed *= 1 - thrice
+        correlation *= (every - signed) / strings
     return correlation
 
 
 def spectrum(
-    cfg: ModelConfig, angles: np.ndarray, probabilities: np.ndarray, *, top: int = 20, images: int = IMAGES
+    cfg: ModelConfig,
+    params: model.Params,
+    angles: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    top: int = 20,
+    images: int = IMAGES,
 ) -> Expected:
     """Largest eigenvalues of the Gauss-Newton matrix on phi that the estimate T5 expects.
 
     Args:
         cfg: the model; its circuits count as independent.
-        angles: (N, side, side) in rad. A shared bias moves all images alike and makes no difference.
+        params: as from `model.init`; only the angles of the encodings and the bias are used.
+        angles: (N, side, side) in rad.
         probabilities: (N, C), the model's, for these images.
         top: number of eigenvalues, less than N C.
         images: use at most so many images, those with the largest impurity. Eigenvalues are then at most those for
@@ -106,8 +117,9 @@ def spectrum(
     size = len(used) * classes
     if not 0 < top < size:
         raise ValueError(f"top={top}: choose 1 to {size - 1}, less than images times classes.")
-    patches = np.asarray(model.cut_patches(cfg, angles[used]))
-    kernel = sum(similarity(patch, cfg.n_qubits) for patch in patches)
+    shifted = angles[used] + params["bias"] if cfg.shared_bias else angles[used]
+    patches = np.asarray(model.cut_patches(cfg, np.asarray(shifted)))
+    kernel = sum(similarity(cfg, phi, patch) for phi, patch in zip(params["phi"], patches, strict=True))
     pi, root = probabilities[used], np.sqrt(probabilities[used])
 
     def product(v: np.ndarray) -> np.ndarray:

@@ -9,7 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from patchscape import bounds, config, data, exact, grids, model, points, spectra, statistics, stored, training
+from patchscape import (
+    bounds,
+    config,
+    data,
+    estimates,
+    exact,
+    grids,
+    model,
+    points,
+    spectra,
+    statistics,
+    stored,
+    training,
+)
 from patchscape.config import ModelConfig, RunConfig
 
 
@@ -319,6 +332,29 @@ def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
     names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap", "gradient_overlap", "vector_shares")
     arrays = item.curvature.arrays
     return {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
+
+
+def expected_spectra(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """Reads the leading eigenvalues of a grid's minima and those that the estimate T5 expects.
+
+    Args:
+        grid: name of the grid.
+
+    Returns:
+        By number of patches and depth: measured (of H) and expected (of G, a shared pixel counting as one more angle
+        of every circuit), (S, 12) each, as shares of the trace that T4 expects.
+    """
+    found: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
+    for item in sorted(stored.read(grid), key=lambda item: (item.run.model.n_patches, item.run.model.depth)):
+        if item.curvature is None or "expected_gauss_newton" not in item.curvature.arrays:
+            continue
+        cfg, arrays = item.run.model, item.curvature.arrays
+        sources = cfg.n_params_per_qnn + cfg.shared_bias * cfg.n_qubits**2
+        per_angle = cfg.n_patches * cfg.factor**2 * estimates.typical_square(cfg.n_qubits) * arrays["impurity"]
+        measured = arrays["eigenvalues"] / (sources * per_angle)[:, None]
+        expected = arrays["expected_gauss_newton"] / (cfg.n_params_per_qnn * per_angle)[:, None]
+        found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(v[:, : points.LEADING] for v in (measured, expected))
+    return found
 
 
 def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:

@@ -188,7 +188,8 @@ def complete(job: Job, folder: str | Path) -> Path:
                 if "gauss_newton_trace_phi" in missing:
                     columns |= points.traces(loss, params)
                 if "expected_gauss_newton" in missing:
-                    columns |= points.expected(loss.cfg, images.train_angles, loss.probabilities(params))
+                    probabilities = loss.probabilities(params)
+                    columns |= points.expected(loss.cfg, loss.unravel(params), images.train_angles, probabilities)
             rows.append(columns)
         new = _stack(rows)
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
@@ -224,7 +225,7 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
         return {}
     if job.level == "top":  # too large for a dense matrix
         columns, _ = points.spectrum(cfg, loss.at(params), max_steps=40, top=1, bottom=0)
-        expected = points.expected(cfg, images.train_angles, loss.probabilities(params))
+        expected = points.expected(cfg, loss.unravel(params), images.train_angles, loss.probabilities(params))
         return columns | points.traces(loss, params) | expected
     columns = _measure_exactly(job, images, loss.unravel(params))
     if job.level == "core":
@@ -246,7 +247,7 @@ def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> 
     squares, n_phi = np.square(parts.root).sum(0), cfg.n_patches * cfg.n_params_per_qnn
     columns |= {"gauss_newton_trace_phi": squares[:n_phi].sum(), "gauss_newton_trace_phi_error": 0.0}
     columns |= {"gauss_newton_trace_bias": squares[n_phi:].sum()}
-    columns |= points.expected(cfg, images.train_angles, parts.probabilities)
+    columns |= points.expected(cfg, params, images.train_angles, parts.probabilities)
     trace = squares.sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
     columns |= {"trace": trace, "trace_error": 0.0}
     return columns | (exact.spectra(parts) if len(parts.gradient) <= WHOLE else {})

@@ -310,11 +310,12 @@ def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed
     }
 
 
-def expected(cfg: ModelConfig, angles: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """What the estimates T4 and T5 expect at a point, from the model's probabilities alone.
+def expected(cfg: ModelConfig, params: model.Params, angles: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """What the estimates T4 and T5 expect at a point.
 
     Args:
         cfg: the model.
+        params: as from `model.init`.
         angles: (N, side, side) in rad.
         probabilities: (N, C), the model's.
 
@@ -322,7 +323,7 @@ def expected(cfg: ModelConfig, angles: np.ndarray, probabilities: np.ndarray) ->
         Columns impurity, expected_gauss_newton (`TOP`,) in nats per rad^2 and expected_kept.
     """
     count = min(TOP, probabilities.size - 1)
-    found = estimates.spectrum(cfg, angles, probabilities, top=count)
+    found = estimates.spectrum(cfg, params, angles, probabilities, top=count)
     return {
         "impurity": estimates.impurity(probabilities).mean(),
         "expected_gauss_newton": _filled(found.eigenvalues, TOP),

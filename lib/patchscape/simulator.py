@@ -90,6 +90,27 @@ def _encoding_rotations(tables: Array, pixels: Array) -> Array:
     return lax.scan(pixel, start, (tables, waves))[0]
 
 
+def encodings(cfg: ModelConfig, phi: Array, patches: Array) -> Array:
+    """Rotations that the two encodings of one circuit apply to every wire.
+
+    Args:
+        cfg: the model.
+        phi: (n_params_per_qnn,) in rad.
+        patches: (N, q*q) angles in rad.
+
+    Returns:
+        (2, 4, q, N), unit quaternions.
+    """
+    tables = [_encoding_tables(angles) for angles in split_angles(cfg, phi)[1]]
+    return jnp.stack([_encoding_rotations(t, x) for t, x in zip(tables, _pixels(cfg, patches), strict=True)])
+
+
+def _pixels(cfg: ModelConfig, patches: Array) -> Array:
+    """Patches (N, q*q) by encoding, place on the wire and wire: (2, q/2, q, N)."""
+    q = cfg.n_qubits
+    return patches.T.reshape(2, q, q // 2, -1).swapaxes(1, 2)
+
+
 def prepare(cfg: ModelConfig, phi: Array) -> Prepared:
     """Builds everything that does not depend on the image, for one circuit.
 
@@ -124,9 +145,8 @@ def expectations(cfg: ModelConfig, prepared: Prepared, patches: Array) -> Array:
     Returns:
         (N, K) expectation values in [-1, 1]: the X's, then the Z's (`circuit.observables`).
     """
-    q, n = cfg.n_qubits, patches.shape[0]
-    pixels = patches.T.reshape(2, q, q // 2, n).swapaxes(1, 2)
-    start = jnp.broadcast_to(prepared.start[..., None], (*prepared.start.shape, n))
+    pixels = _pixels(cfg, patches)
+    start = jnp.broadcast_to(prepared.start[..., None], (*prepared.start.shape, len(patches)))
     s = rotate(_encoding_rotations(prepared.encodings[0], pixels[0]), start)
     s = apply(prepared.middle, s)
     s = rotate(_encoding_rotations(prepared.encodings[1], pixels[1]), s)

@@ -13,6 +13,7 @@ from patchscape.figures.architecture import (
 )
 from patchscape.figures.beyond import against_noise, from_shots
 from patchscape.figures.bound import (
+    as_expected,
     block_matrix,
     bound_against_measured,
     coherence,
@@ -21,7 +22,6 @@ from patchscape.figures.bound import (
     proof_slack,
     published_collapse,
     scaling_law,
-    trace_as_expected,
 )
 from patchscape.figures.controls import (
     bound_stored,
@@ -53,6 +53,7 @@ from patchscape.figures.spectrum import (
     cumulative_density,
     density_and_rank,
     eigenvector_overlap,
+    expected_outliers,
     outliers_against_classes,
     parts,
     where_eigenvectors_live,
@@ -71,6 +72,7 @@ from patchscape.figures.training import (
 
 __all__ = [
     "against_noise",
+    "as_expected",
     "block_idea",
     "block_matrix",
     "block_structure",
@@ -87,6 +89,7 @@ __all__ = [
     "cumulative_density",
     "density_and_rank",
     "eigenvector_overlap",
+    "expected_outliers",
     "explained",
     "explained_stored",
     "factors",
@@ -121,7 +124,6 @@ __all__ = [
     "start_and_other_minima",
     "surfaces",
     "time_against",
-    "trace_as_expected",
     "use_style",
     "where_eigenvectors_live",
     "whole_runs",

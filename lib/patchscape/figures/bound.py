@@ -187,11 +187,17 @@ def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
     return fig
 
 
-def trace_as_expected(groups: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draws the trace of G on phi against what the estimate T4 expects, and their ratio against the number of patches.
+def as_expected(
+    groups: Mapping[str, pd.DataFrame], measured: str, expected: str, label: str, against: str | None = None
+) -> Figure:
+    """Draws a measured quantity against its estimate, and their ratio.
 
     Args:
-        groups: by name, columns n_patches, gauss_newton_trace_phi and typical_trace, one row per point.
+        groups: by name, one row per point with n_patches and the columns named next.
+        measured: column, nats per rad^2.
+        expected: column, nats per rad^2.
+        label: of the measured quantity.
+        against: column on the axis of the ratio; None is the estimate.
 
     Returns:
         The figure; the lines are equality, nothing is fitted.
@@ -199,19 +205,23 @@ def trace_as_expected(groups: Mapping[str, pd.DataFrame]) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.8))
     ends = [np.inf, 0.0]
     for (name, rows), marker in zip(groups.items(), "s^ovP", strict=False):
-        measured = rows.gauss_newton_trace_phi
-        ends = [min(ends[0], rows.typical_trace.min()), max(ends[1], rows.typical_trace.max())]
+        ends = [min(ends[0], rows[expected].min()), max(ends[1], rows[expected].max())]
         style = {"marker": marker, "ls": "none", "ms": 4, "mew": 0, "alpha": 0.5}
-        for n in sorted(rows.n_patches.unique()):
-            own = rows.n_patches == n
-            axes[0].loglog(rows.typical_trace[own], measured[own], color=colour(n), **style)
-            axes[1].loglog(rows.typical_trace[own], (measured / rows.typical_trace)[own], color=colour(n), **style)
+        for i, n in enumerate(sorted(rows.n_patches.unique())):
+            own = rows[rows.n_patches == n]
+            axes[0].loglog(own[expected], own[measured], color=colour(n), **style)
+            x = own[expected] if against is None else own[against] * 1.06**i  # side by side
+            axes[1].loglog(x, own[measured] / own[expected], color=colour(n), **style)
         axes[0].plot([], [], color=INK, label=name, **style | {"alpha": 1})
     ends = np.array([ends[0] / 1.5, ends[1] * 1.5])
     axes[0].plot(ends, ends, color=INK, lw=1, zorder=0)
     axes[1].axhline(1, color=INK, lw=1, zorder=0)
-    axes[0].set(xlabel=r"expected by T4 (nats / rad$^2$)", ylabel=r"$\mathrm{tr}\,G_\varphi$ (nats / rad$^2$)")
-    axes[1].set(xlabel=r"expected by T4 (nats / rad$^2$)", ylabel="measured / expected", ylim=(0.25, 4))
+    axes[0].set(xlabel=r"expected (nats / rad$^2$)", ylabel=rf"{label} (nats / rad$^2$)")
+    axes[1].set(xlabel=r"expected (nats / rad$^2$)", ylabel="measured / expected", ylim=(0.25, 4))
+    if against is not None:
+        values = sorted({int(v) for rows in groups.values() for v in rows[against]})
+        axes[1].set_xticks(values, [str(v) for v in values])
+        axes[1].set_xlabel({"depth": "layers per block $d$"}.get(against, against))
     axes[1].set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
     axes[1].minorticks_off()
     axes[0].legend(fontsize=8)

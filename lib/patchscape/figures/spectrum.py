@@ -182,3 +182,34 @@ def where_eigenvectors_live(places: Mapping[str, Mapping[str, np.ndarray]], n_cl
     axes[0].set_ylabel("share")
     axes[0].legend(fontsize=7)
     return fig
+
+
+def expected_outliers(spectra: Mapping[int, Mapping[int, tuple[np.ndarray, np.ndarray]]], n_classes: int) -> Figure:
+    """Draws the leading eigenvalues, rank by rank, beside those expected of random circuits.
+
+    Args:
+        spectra: by number of patches and depth, measured and expected (S, k), as shares of the expected trace.
+        n_classes: C.
+
+    Returns:
+        The figure, a panel for each number of patches: coloured dots are the measured geometric means over runs, with
+        the range of all runs; the black line is the geometric mean of what is expected, over all runs and depths.
+    """
+    fig, axes = plt.subplots(1, len(spectra), figsize=(2.4 * len(spectra) + 0.6, 3.4), sharey=True, squeeze=False)
+    depths = sorted({d for by_depth in spectra.values() for d in by_depth})
+    tints = dict(zip(depths, plt.get_cmap("viridis")(np.linspace(0, 0.8, len(depths))), strict=True))
+    for ax, (n, by_depth) in zip(axes[0], spectra.items(), strict=True):
+        for depth, (measured, _) in by_depth.items():
+            rank = np.arange(1, measured.shape[1] + 1)
+            middle = np.exp(np.nanmean(np.log(measured), 0))
+            ax.semilogy(rank, middle, "o", ms=4, mew=0, color=tints[depth], label=f"$d = {depth}$")
+            low, high = np.nanmin(measured, 0), np.nanmax(measured, 0)
+            ax.fill_between(rank, low, high, color=tints[depth], alpha=0.15, lw=0)
+        expected = np.concatenate([pair[1] for pair in by_depth.values()])
+        ax.semilogy(rank, np.exp(np.nanmean(np.log(expected), 0)), color="black", lw=1.2, label="expected")
+        ax.axvline(n_classes - 0.5, color=INK, lw=0.8, ls=":")
+        ax.set(xlabel="rank", title=f"$n = {n}$")
+        ax.set_xticks([1, n_classes - 1, rank[-1]])
+    axes[0, 0].set_ylabel("share of the expected trace")
+    axes[0, -1].legend(fontsize=7)
+    return fig
