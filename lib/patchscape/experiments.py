@@ -16,6 +16,7 @@ from patchscape import (
     estimates,
     exact,
     grids,
+    jobs,
     model,
     points,
     spectra,
@@ -355,6 +356,29 @@ def expected_spectra(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndar
         expected = arrays["expected_gauss_newton"] / (cfg.n_params_per_qnn * per_angle)[:, None]
         found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(v[:, : points.LEADING] for v in (measured, expected))
     return found
+
+
+def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
+    """Says how alike two training images are, on average, to each circuit of the first seed's minimum.
+
+    Args:
+        grid: name of the grid.
+        depth: layers per block.
+
+    Returns:
+        By number of patches, (n,): the mean of `estimates.similarity` over pairs of different images.
+    """
+    found = {}
+    for item in stored.read(grid):
+        cfg = item.run.model
+        if cfg.depth != depth:
+            continue
+        params, images = jobs.minimum(item.record, 0), data.load_run(item.run)
+        shifted = images.train_angles + params["bias"] if cfg.shared_bias else images.train_angles
+        patches, count = np.asarray(model.cut_patches(cfg, shifted)), len(shifted)
+        sums = [estimates.similarity(cfg, *pair).sum() for pair in zip(params["phi"], patches, strict=True)]
+        found[cfg.n_patches] = (np.array(sums) - count) / (count * (count - 1))
+    return dict(sorted(found.items()))
 
 
 def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:

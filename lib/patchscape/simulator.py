@@ -9,8 +9,10 @@ per parameter set (`prepare`):
    (`expectations`).
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -90,6 +92,7 @@ def _encoding_rotations(tables: Array, pixels: Array) -> Array:
     return lax.scan(pixel, start, (tables, waves))[0]
 
 
+@partial(jax.jit, static_argnums=0)
 def encodings(cfg: ModelConfig, phi: Array, patches: Array) -> Array:
     """Rotations that the two encodings of one circuit apply to every wire.
 
