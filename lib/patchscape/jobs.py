@@ -193,9 +193,7 @@ def complete(job: Job, folder: str | Path) -> Path:
             rows.append(columns)
         new = _stack(rows)
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
-        earlier = found.meta.get("added", [])
-        earlier = earlier if isinstance(earlier, list) else [earlier]
-        results.write(path, found.arrays | new, found.meta | {"added": [*earlier, added]})
+        results.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
     return path
 
 
