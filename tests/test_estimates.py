@@ -135,7 +135,13 @@ def test_the_spectrum_is_that_of_the_dense_matrix_and_adds_up_to_the_trace():
     assert np.all(few.eigenvalues <= found.eigenvalues[:10])
 
 
-def test_similarity_is_a_kernel():
+def test_a_model_that_is_sure_of_every_image_has_no_curvature():
+    cfg, images, labels = _problem(4)
+    found = estimates.spectrum(cfg, model.init(cfg, 0), images, np.eye(8)[labels], top=3)
+    np.testing.assert_array_equal(found.eigenvalues, 0)
+
+
+def test_similarity_is_a_kernel(x64):
     cfg, _, _ = _problem(1)
     patches = np.random.default_rng(0).uniform(0, np.pi, (30, 16))
     found = estimates.similarity(cfg, model.init(cfg, 0)["phi"][0], patches)

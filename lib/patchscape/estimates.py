@@ -68,7 +68,7 @@ def similarity(cfg: ModelConfig, phi: np.ndarray, patches: np.ndarray) -> np.nda
         (N, N), positive semidefinite, one on the diagonal.
     """
     found = np.asarray(simulator.encodings(cfg, jnp.asarray(phi), jnp.asarray(patches)), np.float64)
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    found = found / np.linalg.norm(found, axis=1, keepdims=True)
     strings = 4.0**cfg.n_qubits - 2.0**cfg.n_qubits  # twice their number
     correlation = np.ones((len(patches), len(patches)))
     for encoding in found:
@@ -127,9 +127,11 @@ def spectrum(
         v = kernel @ (root * v - pi * np.sum(root * v, 1, keepdims=True))
         return (root * v - root * np.sum(pi * v, 1, keepdims=True)).ravel()
 
+    scale = cfg.factor**2 * cfg.n_params_per_qnn * typical_square(cfg.n_qubits) / count
+    if not unsure.any():  # sure of every image: G is zero, and no start for an iteration
+        return Expected(np.zeros(top), 1.0)
     matrix = LinearOperator((size, size), matvec=product, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(size)
     values = eigsh(matrix, top, v0=start, return_eigenvectors=False)
-    scale = cfg.factor**2 * cfg.n_params_per_qnn * typical_square(cfg.n_qubits) / count
-    kept = unsure[used].sum() / unsure.sum() if unsure.any() else 1.0
+    kept = unsure[used].sum() / unsure.sum()
     return Expected(scale * np.sort(values)[::-1], float(kept))
