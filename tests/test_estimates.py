@@ -25,7 +25,7 @@ def _reachable(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def test_the_typical_square_is_that_of_the_matrices_that_the_ansatz_can_reach():
-    rng, draws = np.random.default_rng(0), 20_000
+    rng, draws = np.random.default_rng(0), 60_000
     generator, observable = np.kron(X, np.eye(8)), np.kron(np.eye(4), np.kron(Z, np.eye(2)))
     before, after = _reachable(draws, rng), _reachable(draws, rng)
     psi = before[:, :, 0]
@@ -34,6 +34,7 @@ def test_the_typical_square_is_that_of_the_matrices_that_the_ansatz_can_reach():
     squares = np.square(np.einsum("si,sij,sj->s", psi.conj(), carried, psi @ generator.T).imag)
     error = squares.std() / np.sqrt(draws)
     assert abs(squares.mean() - estimates.typical_square(4)) < 4 * error
+    assert abs(squares.mean() - 16**2 / (2 * 17**2 * 15)) > 4 * error  # the check can tell it from all unitary matrices
     assert estimates.typical_square(8) == pytest.approx(2**-9, rel=5e-3)
 
 

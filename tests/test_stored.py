@@ -71,7 +71,16 @@ def test_the_factors_multiply_to_the_constant_of_the_law():
     assert (found.of_spectrum < 1).all()
     precise = found[found.train_loss > 1e-4]  # float32 loses digits of smaller losses
     assert precise.of_loss.between(0, 1.001).all()
+    assert (found[~found.of_loss.between(0, 1.001)].aggregation == "sum").all()
     assert stored.with_factors(table.drop(columns=[c for c in table if "trace" in c or c == "impurity"])).empty
+
+
+def test_the_trace_at_stored_minima_is_near_what_t4_expects():
+    for names in (["datasets"], ["laptop", "controls"]):
+        found = stored.with_factors(stored.with_law(stored.runs(names)))
+        assert 0.85 < np.exp(np.log(found.of_derivatives).mean()) < 0.95
+        assert found.of_derivatives.between(0.6, 1.2).all()
+    assert stored.with_factors(stored.with_law(stored.runs(["paper"]))).of_derivatives.between(0.85, 1.15).all()
 
 
 def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits():

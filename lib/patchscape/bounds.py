@@ -112,7 +112,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         max_coverage=cfg.max_coverage,
         impurity=impurity,
         gauss_newton_trace=float(np.trace(gauss_newton)),
-        typical_trace=float(m * n * cfg.factor**2 * impurity * estimates.typical_square(cfg.n_qubits)),
+        typical_trace=estimates.trace(cfg, impurity),
         expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).eigenvalues[0]),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),

@@ -5,6 +5,7 @@ entries are sums of products of derivatives over all angles: the tangent kernel.
 product is known. It depends on how alike the encodings of two images are, patch by patch.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -50,6 +51,23 @@ def impurity(probabilities: np.ndarray) -> np.ndarray:
     """Gini impurity 1 - sum_k pi_k^2 = tr A (N,) of probabilities (N, C); exact where the model is sure."""
     others = probabilities @ (1 - np.eye(probabilities.shape[1]))  # 1 - pi would lose digits
     return np.sum(probabilities * others, 1)
+
+
+def trace(cfg: ModelConfig, mean_impurity: float | np.ndarray) -> float | np.ndarray:
+    """Trace of G on phi (nats per rad^2) that T4 expects, for a mean impurity over images."""
+    return cfg.n_patches * cfg.n_params_per_qnn * cfg.factor**2 * typical_square(cfg.n_qubits) * mean_impurity
+
+
+def with_pixels(cfg: ModelConfig) -> float:
+    """Factor from an estimate on phi to one on all parameters: a shared pixel counts as one more angle of a circuit."""
+    return 1 + cfg.shared_bias * cfg.n_qubits**2 / cfg.n_params_per_qnn
+
+
+def similarities(cfg: ModelConfig, params: model.Params, angles: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields `similarity` (N, N) of images (N, side, side), bias added, for one circuit after the other."""
+    shifted = angles + params["bias"] if cfg.shared_bias else angles
+    patches = np.asarray(model.cut_patches(cfg, np.asarray(shifted)))
+    return (similarity(cfg, phi, patch) for phi, patch in zip(params["phi"], patches, strict=True))
 
 
 def similarity(cfg: ModelConfig, phi: np.ndarray, patches: np.ndarray) -> np.ndarray:
@@ -117,9 +135,7 @@ def spectrum(
     size = len(used) * classes
     if not 0 < top < size:
         raise ValueError(f"top={top}: choose 1 to {size - 1}, less than images times classes.")
-    shifted = angles[used] + params["bias"] if cfg.shared_bias else angles[used]
-    patches = np.asarray(model.cut_patches(cfg, np.asarray(shifted)))
-    kernel = sum(similarity(cfg, phi, patch) for phi, patch in zip(params["phi"], patches, strict=True))
+    kernel = sum(similarities(cfg, params, angles[used])) / cfg.n_patches
     pi, root = probabilities[used], np.sqrt(probabilities[used])
 
     def product(v: np.ndarray) -> np.ndarray:
@@ -127,11 +143,10 @@ def spectrum(
         v = kernel @ (root * v - pi * np.sum(root * v, 1, keepdims=True))
         return (root * v - root * np.sum(pi * v, 1, keepdims=True)).ravel()
 
-    scale = cfg.factor**2 * cfg.n_params_per_qnn * typical_square(cfg.n_qubits) / count
     if not unsure.any():  # sure of every image: G is zero, and no start for an iteration
         return Expected(np.zeros(top), 1.0)
     matrix = LinearOperator((size, size), matvec=product, dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(size)
     values = eigsh(matrix, top, v0=start, return_eigenvectors=False)
     kept = unsure[used].sum() / unsure.sum()
-    return Expected(scale * np.sort(values)[::-1], float(kept))
+    return Expected(trace(cfg, 1 / count) * np.sort(values)[::-1], float(kept))

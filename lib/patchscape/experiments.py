@@ -350,10 +350,9 @@ def expected_spectra(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndar
         if item.curvature is None or "expected_gauss_newton" not in item.curvature.arrays:
             continue
         cfg, arrays = item.run.model, item.curvature.arrays
-        sources = cfg.n_params_per_qnn + cfg.shared_bias * cfg.n_qubits**2
-        per_angle = cfg.n_patches * cfg.factor**2 * estimates.typical_square(cfg.n_qubits) * arrays["impurity"]
-        measured = arrays["eigenvalues"] / (sources * per_angle)[:, None]
-        expected = arrays["expected_gauss_newton"] / (cfg.n_params_per_qnn * per_angle)[:, None]
+        trace = estimates.trace(cfg, arrays["impurity"])[:, None]
+        measured = arrays["eigenvalues"] / (trace * estimates.with_pixels(cfg))
+        expected = arrays["expected_gauss_newton"] / trace
         found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(v[:, : points.LEADING] for v in (measured, expected))
     return found
 
@@ -374,9 +373,8 @@ def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
         if cfg.depth != depth:
             continue
         params, images = jobs.minimum(item.record, 0), data.load_run(item.run)
-        shifted = images.train_angles + params["bias"] if cfg.shared_bias else images.train_angles
-        patches, count = np.asarray(model.cut_patches(cfg, shifted)), len(shifted)
-        sums = [estimates.similarity(cfg, *pair).sum() for pair in zip(params["phi"], patches, strict=True)]
+        count = len(images.train_angles)
+        sums = [alike.sum() for alike in estimates.similarities(cfg, params, images.train_angles)]
         found[cfg.n_patches] = (np.array(sums) - count) / (count * (count - 1))
     return dict(sorted(found.items()))
 

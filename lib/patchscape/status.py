@@ -21,13 +21,8 @@ _READERS = {
     "spectra_by_classes": {"laptop", "controls"},
     "whole_spectra": {"controls"},
 }
-_GRID_READERS = {
-    "runs",
-    "read",
-    "stored_spectra",
-    "expected_spectra",
-    "similarities",
-}  # of the grids that they are given, or of all
+# of the grids that they are given, or of all
+_GRID_READERS = {"runs", "read", "stored_spectra", "expected_spectra", "similarities"}
 _MUTATORS = {"append", "extend", "update", "add"}
 
 

@@ -93,9 +93,7 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
         if "eigenvalues" in found:
             row["outlier_sum"] = float(found["eigenvalues"][: cfg.n_classes - 1].sum())
         if "expected_gauss_newton" in found:
-            # a shared pixel counts as one more angle of every circuit that sees it
-            pixels = 1 + cfg.shared_bias * cfg.n_qubits**2 / cfg.n_params_per_qnn
-            row["expected_lambda_max"] = float(found["expected_gauss_newton"][0]) * pixels
+            row["expected_lambda_max"] = float(found["expected_gauss_newton"][0]) * estimates.with_pixels(cfg)
         if "gauss_newton_blocks" in found:
             blocks = found["gauss_newton_blocks"]
             row["coherence"] = row["gauss_newton_phi"] / blocks.sum()
