@@ -1,4 +1,6 @@
-"""Block unitaries and their derivative rule against products of dense gates."""
+"""Block matrices and their derivative rule against products of dense gates."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,13 @@ def first_block(q, depth):
     return gates(cfg)[: 3 * q * depth]
 
 
+def unitary(angles):
+    """The block as a complex matrix, (2, 2^q, 2^q): what it makes of every basis state."""
+    size = 2 ** angles.shape[-1]
+    identity = jnp.stack([jnp.eye(size), jnp.zeros((size, size))]).astype(angles.dtype)
+    return blocks.apply(blocks.block_matrix(angles), identity)
+
+
 def complex_(u):
     return np.asarray(u[0]) + 1j * np.asarray(u[1])
 
@@ -31,27 +40,27 @@ def complex_(u):
 @each_size
 def test_a_block_equals_the_product_of_its_gates(quick, q, depth):
     angles = draw(depth, q)
-    u = complex_(quick(blocks.block_unitary)(jnp.asarray(angles)))
+    u = complex_(quick(unitary)(jnp.asarray(angles)))
     np.testing.assert_allclose(u, oracle.unitary(q, first_block(q, depth), angles.ravel()), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("q", "depth"), [(2, 1), (4, 5), (8, 3)])
 def test_a_block_is_unitary(quick, q, depth):
-    u = complex_(quick(blocks.block_unitary)(jnp.asarray(draw(depth, q))))
+    u = complex_(quick(unitary)(jnp.asarray(draw(depth, q))))
     np.testing.assert_allclose(u.conj().T @ u, np.eye(2**q), rtol=0, atol=1e-12)
 
 
 def test_a_deep_block_stays_unitary_in_single_precision(quick):
-    u = complex_(quick(blocks.block_unitary)(jnp.asarray(draw(200, 6), jnp.float32)))
+    u = complex_(quick(unitary)(jnp.asarray(draw(200, 6), jnp.float32)))
     np.testing.assert_allclose(u.conj().T @ u, np.eye(64), rtol=0, atol=2e-5)
 
 
 def test_a_block_of_zero_angles_is_its_rings(quick):
-    u = complex_(quick(blocks.block_unitary)(jnp.zeros((1, 2, 4))))
+    u = complex_(quick(unitary)(jnp.zeros((1, 2, 4))))
     bits = (np.arange(16)[:, None] >> np.arange(4)[::-1]) & 1
     ring = (-1.0) ** (bits * np.roll(bits, -1, axis=1)).sum(1)
     np.testing.assert_allclose(u, np.diag(ring), rtol=0, atol=1e-15)
-    two = complex_(quick(blocks.block_unitary)(jnp.zeros((2, 2, 4))))
+    two = complex_(quick(unitary)(jnp.zeros((2, 2, 4))))
     np.testing.assert_allclose(two, np.eye(16), rtol=0, atol=1e-15)
 
 
@@ -62,7 +71,7 @@ def test_the_two_gates_of_a_ring_on_two_wires_cancel():
 @each_size
 def test_the_derivative_of_a_block_is_that_of_its_gates(quick, q, depth):
     angles, rates = draw(depth, q), draw(depth, q, seed=1)
-    _, du = quick(lambda a, r: jax.jvp(blocks.block_unitary, (a,), (r,)))(angles, rates)
+    _, du = quick(lambda a, r: jax.jvp(unitary, (a,), (r,)))(angles, rates)
     sequence, h = first_block(q, depth), 1e-5
     ahead, behind = (oracle.unitary(q, sequence, (angles + s * rates).ravel()) for s in (h, -h))
     np.testing.assert_allclose(complex_(du), (ahead - behind) / (2 * h), rtol=0, atol=1e-8)
@@ -72,7 +81,7 @@ def test_the_derivative_of_every_single_angle_is_exact(quick):
     # A rotation's derivative is the same gate turned by pi, divided by two.
     q, depth = 4, 2
     angles = draw(depth, q)
-    jacobian = np.asarray(quick(jax.jacfwd(blocks.block_unitary))(jnp.asarray(angles))).reshape(2, 16, 16, -1)
+    jacobian = np.asarray(quick(jax.jacfwd(unitary))(jnp.asarray(angles))).reshape(2, 16, 16, -1)
     for k in range(angles.size):
         shifted = angles.ravel().copy()
         shifted[k] += np.pi
@@ -83,7 +92,7 @@ def test_the_derivative_of_every_single_angle_is_exact(quick):
 def test_reverse_mode_is_the_transpose_of_forward_mode(quick):
     angles = jnp.asarray(draw(2, 4))
     weight = jnp.asarray(np.random.default_rng(2).normal(size=(2, 16, 16)))
-    f = lambda a: jnp.vdot(weight, blocks.block_unitary(a))  # noqa: E731
+    f = lambda a: jnp.vdot(weight, unitary(a))  # noqa: E731
     np.testing.assert_allclose(quick(jax.grad(f))(angles), quick(jax.jacfwd(f))(angles), rtol=0, atol=1e-12)
 
 
@@ -95,11 +104,30 @@ def test_layers_act_on_states_as_the_block_does(quick):
     np.testing.assert_allclose(complex_(out), expected, rtol=0, atol=1e-12)
 
 
-def test_products_are_complex_products():
+@pytest.mark.parametrize("q", [2, 4, 6])
+def test_the_real_basis_is_that_of_time_reversal(q):
     random = np.random.default_rng(4)
-    u, s = random.normal(size=(2, 4, 6)), random.normal(size=(2, 6, 3))
-    out = blocks.apply(blocks.real_form(jnp.asarray(u)), jnp.asarray(s))
-    np.testing.assert_allclose(complex_(out), complex_(u) @ complex_(s), rtol=0, atol=1e-13)
+    s = random.normal(size=(2, 2**q, 3))
+    reversal = functools.reduce(np.kron, [oracle.PAULI["Y"]] * q)
+    parts = np.asarray(blocks.to_real(jnp.asarray(s)))
+    again = np.asarray(blocks.from_real(jnp.asarray(parts)))
+    np.testing.assert_allclose(again, s, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(np.square(parts).sum((0, 1)), np.square(s).sum((0, 1)), rtol=1e-13)
+    for part in range(2):
+        alone = parts * (np.arange(2) == part)[:, None]
+        own = complex_(blocks.from_real(jnp.asarray(alone))) * (1, -1j)[part]
+        np.testing.assert_allclose(reversal @ own.conj() * (-1) ** (q // 2), own, rtol=0, atol=1e-14)
+
+
+def test_a_matrix_acts_on_both_real_parts_of_a_state(quick):
+    random = np.random.default_rng(5)
+    matrix, s, rates = (jnp.asarray(random.normal(size=shape)) for shape in ((16, 16), (2, 16, 3), (2, 16, 3)))
+    expected = np.einsum("ab,bcn->acn", matrix, blocks.to_real(s))
+    np.testing.assert_allclose(blocks.to_real(blocks.apply(matrix, s)), expected, rtol=0, atol=1e-13)
+    f = lambda m, x: jnp.vdot(rates, blocks.apply(m, x) ** 2)  # noqa: E731
+    for argument in range(2):
+        found, other = (quick(mode(f, argument))(matrix, s) for mode in (jax.grad, jax.jacfwd))
+        np.testing.assert_allclose(found, other, rtol=0, atol=1e-12)
 
 
 def test_the_product_of_rotations_applies_the_right_one_first():
@@ -117,7 +145,7 @@ def test_single_and_double_precision_can_take_turns_in_one_process():
     for double in (False, True, False):
         with jax.enable_x64(double):
             angles = jnp.asarray(np.linspace(0, 3, 8).reshape(2, 2, 2), jnp.float64 if double else jnp.float32)
-            gradient = jax.jit(jax.grad(lambda a: jnp.sum(blocks.block_unitary(a) ** 3)))(angles)
+            gradient = jax.jit(jax.grad(lambda a: jnp.sum(unitary(a) ** 3)))(angles)
             assert gradient.dtype == angles.dtype
             gradients.append(np.asarray(gradient))
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5)

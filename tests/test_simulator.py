@@ -158,17 +158,16 @@ def test_rotating_keeps_lengths_and_acts_on_every_wire_by_itself(quick):
 
 
 @pytest.mark.usefixtures("x64")
-def test_what_is_prepared_is_unitary_and_holds_for_any_image(quick):
+def test_what_is_prepared_is_orthogonal_and_holds_for_any_image(quick):
     cfg = size(4, 2, 4)
     (phi, patches), _ = draw(cfg, 6)
     prepared = quick(lambda phi: simulator.prepare(cfg, phi))(phi)
     assert prepared.start.shape == (2, 16)
     assert prepared.encodings.shape == (2, 2, 2, 4, 4, 4)
     np.testing.assert_allclose((prepared.start**2).sum(), 1, rtol=1e-13)
-    for u in (prepared.middle, prepared.last):
-        matrix = np.asarray(u[:16, :16]) + 1j * np.asarray(u[16:, :16])
-        np.testing.assert_array_equal(u, np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]]))
-        np.testing.assert_allclose(matrix.conj().T @ matrix, np.eye(16), rtol=0, atol=1e-13)
+    for matrix in (prepared.middle, prepared.last):
+        assert matrix.shape == (16, 16)
+        np.testing.assert_allclose(matrix.T @ matrix, np.eye(16), rtol=0, atol=1e-13)
     together = quick(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches)
     alone = [quick(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches[i : i + 1])[0] for i in (0, 5)]
     np.testing.assert_allclose(together[jnp.array([0, 5])], alone, rtol=0, atol=1e-14)

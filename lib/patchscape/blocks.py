@@ -1,7 +1,12 @@
 """Unitaries of the deep blocks, which do not depend on the image, and their derivative.
 
-A block is built layer by layer as a 2^q x 2^q matrix. Its derivative obeys dU = U Omega, where Omega is a sum of
-Pauli strings carried backwards through the layers (Heisenberg picture, `_pull_back`). In the Pauli basis a layer is a
+Every rotation, and the ring of CZ gates, commutes with the time reversal T = (iY)^q K (K: complex conjugation; the
+chapter on the spectrum proves it). For even q, T^2 = 1, and there is a basis of states with T f = f: in it a block is
+a real orthogonal 2^q x 2^q matrix, which acts alike on the two real parts of a state. That halves the operations of a
+complex product (`apply`), and only half of the columns have to be built.
+
+The columns are built layer by layer. The derivative of a block U obeys dU = U Omega, where Omega is a sum of Pauli
+strings carried backwards through the layers (Heisenberg picture, `_pull_back`). In the Pauli basis a layer is a
 product of small rotations and a signed permutation, and the derivative with respect to one angle is one coefficient.
 The rule is linear in the tangent, so that reverse mode is its transpose: nothing is stored layer by layer, and
 derivatives of every order follow from it.
@@ -111,18 +116,51 @@ def _paulis_to_matrix(q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     return number.astype(np.int32), (bits @ bits.T) % 4, 1 - 2 * (bits @ bits.T % 2), row.astype(np.int32)
 
 
-# --- blocks ----------------------------------------------------------------------------------------------------------
+# --- the real basis --------------------------------------------------------------------------------------------------
 
 
-def real_form(u: Array) -> Array:
-    """The real matrix (2 m, 2 k) that acts on stacked real and imaginary parts as the complex u (2, m, k) does."""
-    return jnp.concatenate([jnp.concatenate([u[0], -u[1]], 1), jnp.concatenate([u[1], u[0]], 1)])
+def _reversal_signs(q: int) -> np.ndarray:
+    """Signs (2^(q-1), 1) with T z = sign * (not z), for basis states z that start with 0."""
+    return (1 - 2 * (basis_bits(q).sum(1) % 2))[: 2 ** (q - 1), None]
+
+
+def to_real(s: Array) -> Array:
+    """States (2, 2^q, N) as their two real parts u and v, s = u + i v with T u = u and T v = v.
+
+    The real basis, for z that starts with 0: first all z + T z, then all i (z - T z), each over the root of 2.
+
+    Returns:
+        (2^q, 2, N): coefficients of u and of v. The map preserves lengths.
+    """
+    half = s.shape[1] // 2
+    signs = jnp.asarray(_reversal_signs(s.shape[1].bit_length() - 1), s.dtype)
+    (re, im), (re_not, im_not) = s[:, :half], s[:, half:][:, ::-1] * signs
+    of_sums = jnp.stack([re + re_not, im + im_not], 1)
+    of_differences = jnp.stack([im - im_not, re_not - re], 1)
+    return jnp.concatenate([of_sums, of_differences]) * np.asarray(np.sqrt(0.5), s.dtype)
+
+
+def from_real(x: Array) -> Array:
+    """The inverse of `to_real`, and its transpose: (2^q, 2, N) to states (2, 2^q, N)."""
+    half = len(x) // 2
+    signs = jnp.asarray(_reversal_signs(len(x).bit_length() - 1), x.dtype)
+    (a_u, a_v), (b_u, b_v) = x[:half].swapaxes(0, 1), x[half:].swapaxes(0, 1)
+    states = jnp.stack([a_u - b_v, a_v + b_u])
+    reversed_ = jnp.stack([a_u + b_v, a_v - b_u]) * signs
+    return jnp.concatenate([states, reversed_[:, ::-1]], 1) * np.asarray(np.sqrt(0.5), x.dtype)
+
+
+def _real_matrix(columns: Array) -> Array:
+    """The real matrix (2^q, 2^q) of a matrix that commutes with T, from its first 2^(q-1) columns (2, 2^q, 2^(q-1))."""
+    u, v = to_real(columns).swapaxes(0, 1)  # z is (f_z - i g_z) / root of 2
+    return jnp.concatenate([u, -v], 1) * np.asarray(np.sqrt(2), columns.dtype)
 
 
 @jax.custom_jvp
 def apply(matrix: Array, s: Array) -> Array:
-    """Complex product of a matrix in `real_form` (2 m, 2 k) and s (2, k, N), as one real product."""
-    return _contract(matrix, s.reshape(-1, s.shape[-1]), 1, 0).reshape(2, -1, s.shape[-1])
+    """Product of a block, as a real matrix (2^q, 2^q), and states (2, 2^q, N)."""
+    x = to_real(s)
+    return from_real(_contract(matrix, x.reshape(len(x), -1), 1, 0).reshape(x.shape))
 
 
 @apply.defjvp
@@ -141,8 +179,8 @@ def _contract(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
 
 
 def _to_states(matrix: Array, cotangent: Array) -> tuple[Array]:
-    n = cotangent.shape[-1]
-    return (_contract(matrix, cotangent.reshape(-1, n), 0, 0).reshape(2, -1, n),)
+    x = to_real(cotangent)
+    return (from_real(_contract(matrix, x.reshape(len(x), -1), 0, 0).reshape(x.shape)),)
 
 
 def _of_matrix(s: Array, matrix: Array) -> Array:
@@ -150,8 +188,11 @@ def _of_matrix(s: Array, matrix: Array) -> Array:
 
 
 def _to_matrix(s: Array, cotangent: Array) -> tuple[Array]:
-    n = s.shape[-1]
-    return (_contract(cotangent.reshape(-1, n), s.reshape(-1, n), 1, 1),)
+    x, y = to_real(s), to_real(cotangent)
+    return (_contract(y.reshape(len(y), -1), x.reshape(len(x), -1), 1, 1),)
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
 
 
 def apply_layers(angles: Array, states: Array) -> Array:
@@ -210,31 +251,32 @@ def _pull_back(angles: Array, rates: Array) -> Array:
 
 
 def _generator(t: Array, q: int) -> Array:
-    """The matrix -i/2 T, (2, 2^q, 2^q), of a sum of Pauli strings with coefficients t (4^q,)."""
+    """The matrix -i/2 T of a sum of Pauli strings of odd weight with coefficients t (4^q,), as a real matrix."""
     number, power, hadamard, row = _paulis_to_matrix(q)
+    half = 2 ** (q - 1)
     t = 0.5 * t[number]
     terms = jnp.stack([t * np.array([0, 1, 0, -1])[power], -t * np.array([1, 0, -1, 0])[power]])
-    by_flip = einsum("cxz,zj->cxj", terms.astype(t.dtype), jnp.asarray(hadamard, t.dtype))
-    return by_flip[:, row, np.arange(2**q, dtype=np.int32)]
+    by_flip = einsum("cxz,zj->cxj", terms.astype(t.dtype), jnp.asarray(hadamard[:, :half], t.dtype))
+    return _real_matrix(by_flip[:, row[:, :half], np.arange(half, dtype=np.int32)])
 
 
 @jax.custom_jvp
-def block_unitary(angles: Array) -> Array:
-    """Unitary of a block of layers, each with its CZ ring.
+def block_matrix(angles: Array) -> Array:
+    """A block of layers, each with its CZ ring, as a real matrix.
 
     Args:
-        angles: (d, 2, q) in rad, axes (layer, RX/RY, wire).
+        angles: (d, 2, q) in rad, axes (layer, RX/RY, wire); q even.
 
     Returns:
-        (2, 2^q, 2^q), real and imaginary part.
+        (2^q, 2^q), orthogonal, for `apply`.
     """
     q = angles.shape[-1]
-    identity = jnp.stack([jnp.eye(2**q, dtype=angles.dtype), jnp.zeros((2**q, 2**q), angles.dtype)])
-    return apply_layers(angles, identity)
+    half = jnp.eye(2**q, 2 ** (q - 1), dtype=angles.dtype)
+    return _real_matrix(apply_layers(angles, jnp.stack([half, jnp.zeros_like(half)])))
 
 
-@block_unitary.defjvp
-def _block_unitary_jvp(primals, tangents):
+@block_matrix.defjvp
+def _block_matrix_jvp(primals, tangents):
     (angles,), (rates,) = primals, tangents
-    u = block_unitary(angles)
-    return u, apply(real_form(u), _generator(_pull_back(angles, rates), angles.shape[-1]))
+    u = block_matrix(angles)
+    return u, einsum("ab,bc->ac", u, _generator(_pull_back(angles, rates), angles.shape[-1]))

@@ -4,6 +4,7 @@ Parameters are a dictionary: `phi` (n, n_params_per_qnn) angles in rad and, with
 (side, side) in rad.
 """
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import jax
@@ -79,6 +80,13 @@ def _check_params(cfg: ModelConfig, params: Params) -> None:
             raise ValueError(f"{name} has shape {tuple(params[name].shape)}; the model needs {shape}.")
 
 
+def _every_circuit(cfg: ModelConfig, f: Callable, *arguments):
+    """All circuits: side by side, or one after the other where the matrices of all would not fit into the caches."""
+    if cfg.n_qubits >= 8 and jax.default_backend() == "cpu":
+        return jax.lax.map(lambda x: f(cfg, *x), arguments)
+    return jax.vmap(partial(f, cfg))(*arguments)
+
+
 def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:
     """Builds what all images share: the circuits' unitaries (see `simulator.prepare`) and the bias.
 
@@ -93,7 +101,7 @@ def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:
         ValueError: if the parameters belong to a model of another size.
     """
     _check_params(cfg, params)
-    shared = {"circuits": jax.vmap(lambda phi: simulator.prepare(cfg, phi))(params["phi"])}
+    shared = {"circuits": _every_circuit(cfg, simulator.prepare, params["phi"])}
     return shared | {key: params[key] for key in ("bias",) if cfg.shared_bias}
 
 
@@ -110,7 +118,7 @@ def patch_expectations(cfg: ModelConfig, shared: dict[str, Array], angles: Array
     """
     _check_images(cfg, angles)  # before the bias is added: it would broadcast
     patches = cut_patches(cfg, angles + shared["bias"] if cfg.shared_bias else angles)
-    return jax.vmap(lambda circuit, x: simulator.expectations(cfg, circuit, x))(shared["circuits"], patches)
+    return _every_circuit(cfg, simulator.expectations, shared["circuits"], patches)
 
 
 def logits_from(cfg: ModelConfig, shared: dict[str, Array], angles: Array) -> Array:

@@ -4,7 +4,7 @@ Only two thin layers of the circuit see the image. Everything else is the same f
 per parameter set (`prepare`):
 
 1. block 1 acts on |0...0>: one state vector;
-2. blocks 2 and 3 are 2^q x 2^q unitaries (`patchscape.blocks`);
+2. blocks 2 and 3 are 2^q x 2^q matrices, real in a suitable basis (`patchscape.blocks`);
 3. an image then costs two layers of single-qubit rotations and two matrix products, whatever the depth
    (`expectations`).
 """
@@ -21,9 +21,8 @@ from patchscape.blocks import (
     Array,
     apply,
     apply_layers,
-    block_unitary,
+    block_matrix,
     einsum,
-    real_form,
     ring_signs,
 )
 from patchscape.circuit import ENCODING_AXES, split_angles
@@ -39,8 +38,8 @@ class Prepared(NamedTuple):
     Attributes:
         start: (2, 2^q), the state after block 1.
         encodings: (2, q/2, 2, 4, 4, q), tables of both encodings (see `_encoding_tables`).
-        middle: (2 2^q, 2 2^q), CZ ring of encoding 1, then block 2, in `blocks.real_form`.
-        last: (2 2^q, 2 2^q), CZ ring of encoding 2, then block 3.
+        middle: (2^q, 2^q), CZ ring of encoding 1, then block 2, in the real basis (`blocks.apply`).
+        last: (2^q, 2^q), CZ ring of encoding 2, then block 3.
     """
 
     start: Array
@@ -122,18 +121,19 @@ def prepare(cfg: ModelConfig, phi: Array) -> Prepared:
         phi: (n_params_per_qnn,) in rad.
 
     Returns:
-        The start state, the tables of the encodings and the two unitaries.
+        The start state, the tables of the encodings and the two matrices.
     """
     q = cfg.n_qubits
     (first, second, third), encodings = split_angles(cfg, phi)
     zero_state = jnp.zeros((2, 2**q, 1), phi.dtype).at[0, 0].set(1)
-    signs = jnp.asarray(ring_signs(q), phi.dtype)
-    last = signs[:, None] * block_unitary(third)  # undoes the ring after the last layer, which the ansatz leaves out
+    # The ring is diagonal in the real basis too: it does not tell a basis state from its complement.
+    signs = jnp.asarray(np.tile(ring_signs(q)[: 2 ** (q - 1)], 2), phi.dtype)
+    last = signs[:, None] * block_matrix(third)  # undoes the ring after the last layer, which the ansatz leaves out
     return Prepared(
         apply_layers(first, zero_state)[..., 0],
         jnp.stack([_encoding_tables(angles) for angles in encodings]),
-        real_form(block_unitary(second) * signs),
-        real_form(last * signs),
+        block_matrix(second) * signs,
+        last * signs,
     )
 
 

@@ -26,9 +26,10 @@ def operation_count(cfg: ModelConfig) -> dict[str, float]:
         `build`: once for all images, blocks 2 and 3 of all circuits; `image`: for every image, all circuits.
     """
     q, n = cfg.n_qubits, cfg.n_patches
-    # A layer: two products with real 2m x 2m matrices, m = 2^(q/2), from either side of 2 * 2^q * 2^q numbers.
-    layer = 2 * 2 * (2 * 2 ** (q // 2)) * (2 * 4**q)
-    return {"build": 2 * n * cfg.depth * layer, "image": n * 2 * 2 * (2 * 2**q) ** 2}
+    # A layer: two products with real 2m x 2m matrices, m = 2^(q/2), from either side of half the columns of a complex
+    # 2^q x 2^q matrix. An image: two products of a real 2^q x 2^q matrix with two vectors.
+    layer = 2 * 2 * (2 * 2 ** (q // 2)) * 4**q
+    return {"build": 2 * n * cfg.depth * layer, "image": n * 2 * 2 * 4**q * 2}
 
 
 def seconds(f: Callable[[], object], repeats: int) -> float:
@@ -43,10 +44,10 @@ def seconds(f: Callable[[], object], repeats: int) -> float:
 
 
 def matrix_product_rate(repeats: int = 30) -> float:
-    """Speed of a real 512 x 512 times 512 x 500 product on this machine, in operations per second."""
-    a, b = jnp.ones((512, 512)), jnp.ones((512, 500))
+    """Speed of a real 256 x 256 times 256 x 1000 product on this machine, in operations per second."""
+    a, b = jnp.ones((256, 256)), jnp.ones((256, 1000))
     product = jax.jit(jnp.matmul)
-    return 2 * 512 * 512 * 500 / seconds(lambda: product(a, b), repeats)
+    return 2 * 256 * 256 * 1000 / seconds(lambda: product(a, b), repeats)
 
 
 def forward_times(cfgs: Sequence[ModelConfig], n_images: int, repeats: int) -> pd.DataFrame:
