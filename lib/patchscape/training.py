@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.special import logsumexp
 from tqdm.auto import tqdm
 
 from patchscape import data, model, results
@@ -149,29 +150,23 @@ def _epoch(cfg: ModelConfig, protocol: TrainConfig, params, state, angles, label
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(cfg: ModelConfig, params, chunks):
-    return _every_seed(lambda p: model.evaluate(cfg, p, chunks), params)
-
-
-@partial(jax.jit, static_argnums=0)
-def _chunk_logits(cfg: ModelConfig, params, chunks):
-    """Logits (S, n_chunks, size, C)."""
+def _logits(cfg: ModelConfig, params, chunks):
+    """Logits (S, n_chunks size, C) of images (n_chunks, size, side, side)."""
 
     def one_seed(p):
         shared = model.prepare(cfg, p)
-        return jax.lax.map(lambda chunk: model.logits_from(cfg, shared, chunk[0]), chunks)
+        return jax.lax.map(lambda angles: model.logits_from(cfg, shared, angles), chunks)
 
-    return _every_seed(one_seed, params)
+    logits = _every_seed(one_seed, params)
+    return logits.reshape(len(logits), -1, cfg.n_classes)
 
 
-def _ensemble(total: np.ndarray, count: int, chunks) -> tuple[np.ndarray, np.ndarray]:
-    """Loss and accuracy (S,) of the mean of `count` logits, from their sum (S, n_chunks, size, C); NaN if unknown."""
-    _, labels, weights = chunks
-    mean = jnp.asarray(total) / count
-    entropy = optax.softmax_cross_entropy_with_integer_labels(mean, jnp.broadcast_to(labels, mean.shape[:-1]))
-    loss = np.asarray(jnp.sum(weights * entropy, (1, 2)))
-    hits = np.asarray(jnp.sum(weights * (mean.argmax(-1) == labels), (1, 2)))
-    return loss, np.where(np.isfinite(loss), hits, np.nan)
+def _loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cross-entropy in nats and accuracy, (S,) each, of logits (S, N, C); NaN if they are."""
+    own = np.take_along_axis(logits, labels[None, :, None], 2)[..., 0]
+    loss = np.mean(logsumexp(logits, 2) - own, 1, dtype=np.float64)
+    hits = np.mean(logits.argmax(2) == labels, 1)
+    return loss.astype(np.float32), np.where(np.isnan(loss), np.nan, hits).astype(np.float32)
 
 
 def train(
@@ -211,8 +206,10 @@ def train(
         "images": results.checksum(dict(zip(images._fields, images, strict=True)), {}),
     }
     on_device = [jnp.asarray(x) for x in images]
-    train_chunks = tuple(map(jnp.asarray, data.chunks(*images[:2], CHUNK)))
-    test_chunks = tuple(map(jnp.asarray, data.chunks(*images[2:], CHUNK)))
+    labels = [np.asarray(images.train_labels), np.asarray(images.test_labels)]
+    ends = np.cumsum([len(own) for own in labels])
+    every = np.concatenate([images.train_angles, images.test_angles])  # one program for both
+    chunks = jnp.asarray(data.chunks(every, np.concatenate(labels), CHUNK)[0])
     initial = [model.init(cfg, seed) for seed in seeds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *initial)
     state = jax.vmap(optimiser(protocol, n_batches).init)(params)
@@ -220,7 +217,7 @@ def train(
     best, epoch_of_best = params, np.full(len(seeds), -1)
     path = [np.asarray(params["phi"])]
     snapshots = snapshot_epochs(protocol)
-    logits = np.zeros((len(seeds), *test_chunks[1].shape, cfg.n_classes), np.float32)  # sum over the snapshots so far
+    snapshot_logits = np.zeros((len(seeds), len(labels[1]), cfg.n_classes), np.float32)  # sum over snapshots so far
     wall, provenance = 0.0, results.provenance()
     codes = [provenance["code"]]
     if checkpoint is not None and Path(checkpoint).exists():
@@ -230,7 +227,8 @@ def train(
         params, state, best = _unflatten(saved.arrays, (params, state, best))
         history = {name: list(saved.arrays[name]) for name in history}
         # a checkpoint of older code has no snapshots: then the ensemble is unknown
-        logits = saved.arrays.get("snapshot_logits", np.full_like(logits, np.nan)).copy()
+        known = saved.arrays.get("snapshot_logits", np.full_like(snapshot_logits, np.nan))
+        snapshot_logits = known.reshape(len(seeds), -1, cfg.n_classes)[:, : len(labels[1])].copy()
         epoch_of_best, wall = saved.arrays["epoch_of_best"].copy(), saved.meta["wall_s"]
         codes = list(dict.fromkeys([*saved.meta.get("codes", [saved.meta["provenance"]["code"]]), *codes]))
         path = list(saved.arrays["path"]) if keep_trajectory else path
@@ -241,14 +239,15 @@ def train(
         start = time.perf_counter()
         index = np.stack([batches(images.train_labels, protocol, seed, epoch) for seed in seeds])
         params, state, losses = _epoch(cfg, one_epoch, params, state, *on_device[:2], jnp.asarray(index))
-        values = (*_evaluate(cfg, params, train_chunks), *_evaluate(cfg, params, test_chunks))
-        values = dict(zip(_CURVES, map(np.asarray, values), strict=True))
+        logits = np.split(np.asarray(_logits(cfg, params, chunks))[:, : ends[1]], ends[:1], axis=1)
+        values = (value for z, own in zip(logits, labels, strict=True) for value in _loss_and_accuracy(z, own))
+        values = dict(zip(_CURVES, values, strict=True))
         earlier = np.min(history["train_loss"], axis=0) if history["train_loss"] else np.inf
         better = values["train_loss"] < earlier
         best = jax.tree.map(lambda new, old: jnp.where(_like(better, new), new, old), params, best)  # noqa: B023
         epoch_of_best = np.where(better, epoch, epoch_of_best)
         if epoch in snapshots:
-            logits += np.asarray(_chunk_logits(cfg, params, test_chunks))
+            snapshot_logits += logits[1]
         for name, value in {"batch_loss": np.asarray(losses), **values}.items():
             history[name].append(value)
         if keep_trajectory:
@@ -257,14 +256,15 @@ def train(
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
         if checkpoint is not None:
             arrays = {name: np.stack(value) for name, value in history.items()}
-            arrays |= {"epoch_of_best": epoch_of_best, "snapshot_logits": logits, **_flatten((params, state, best))}
+            arrays |= {"epoch_of_best": epoch_of_best, "snapshot_logits": snapshot_logits, **_flatten((params, state, best))}
             arrays |= {"path": np.stack(path)} if keep_trajectory else {}
             meta = {"identity": identity, "wall_s": wall, "codes": codes, "provenance": provenance}
             results.write(checkpoint, arrays, meta)
 
     curves = {name: np.stack(value, 1) for name, value in history.items()} if protocol.epochs else {}
     empty = {name: np.zeros((len(seeds), 0)) for name in history}
-    ensemble_loss, ensemble_accuracy = _ensemble(logits, len(snapshots), test_chunks)
+    mean = snapshot_logits / len(snapshots) if snapshots else np.full_like(snapshot_logits, np.nan)
+    ensemble_loss, ensemble_accuracy = _loss_and_accuracy(mean, labels[1])
     return Trained(
         seeds=np.array(seeds),
         **(curves or empty),
