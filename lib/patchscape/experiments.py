@@ -17,6 +17,7 @@ from patchscape import (
     exact,
     grids,
     jobs,
+    memory,
     model,
     points,
     spectra,
@@ -84,6 +85,24 @@ def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:
     )
 
 
+def train_and_measure(run: RunConfig, images: data.ImageData, seeds: Sequence[int]) -> pd.DataFrame:
+    """Trains one configuration with every seed and measures the curvature at each minimum.
+
+    Args:
+        run: the configuration.
+        images: the data set.
+        seeds: one training run each.
+
+    Returns:
+        The columns of `minima_table` and of `curvature_at_minima`, one row per seed.
+    """
+    trained = training.train(run, images, seeds=seeds)
+    training.release()
+    curved = curvature_at_minima(run.model, images, trained.minimum)
+    memory.release()
+    return pd.concat([minima_table(run, trained), curved], axis=1)
+
+
 def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFrame:
     """Trains every configuration with every seed and measures the curvature at each minimum.
 
@@ -92,17 +111,10 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
         seeds: one training run each.
 
     Returns:
-        The columns of `minima_table` and of `curvature_at_minima`, and `scaled` = lambda_max n / (1 - exp(-loss)),
-        one row per configuration and seed.
+        The columns of `train_and_measure` and `scaled` = lambda_max n / (1 - exp(-loss)), one row per configuration and
+        seed.
     """
-    tables = []
-    for run in runs:
-        images = data.load_run(run)
-        trained = training.train(run, images, seeds=seeds)
-        jax.clear_caches()  # what trained is not needed any more, and would only take memory
-        curved = curvature_at_minima(run.model, images, trained.minimum)
-        tables.append(pd.concat([minima_table(run, trained), curved], axis=1))
-        jax.clear_caches()  # the next configuration needs programs of its own
+    tables = [train_and_measure(run, data.load_run(run), seeds) for run in runs]
     return stored.with_scaled(pd.concat(tables, ignore_index=True))
 
 
@@ -148,7 +160,7 @@ def bound_sweep(
                 rows[-1]["largest_block"] = terms.hessian_blocks.max()
             if i == 0:
                 norms[n] = terms.block_norms
-        jax.clear_caches()  # as above
+        training.release()
     return pd.DataFrame(rows), norms
 
 
@@ -198,7 +210,7 @@ def exact_spectra(run: RunConfig, seeds: Sequence[int], n_images: int) -> list[d
         One item per seed.
     """
     found = [exact_spectrum(run.model_copy(update={"seed": seed}), n_images) for seed in seeds]
-    jax.clear_caches()  # as above
+    training.release()
     return found
 
 

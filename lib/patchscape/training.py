@@ -16,7 +16,7 @@ import optax
 from scipy.special import logsumexp
 from tqdm.auto import tqdm
 
-from patchscape import data, model, results
+from patchscape import data, memory, model, results
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
 CHUNK = 1000  # ours: images per chunk of a full evaluation
@@ -212,7 +212,7 @@ def train(
     chunks = jnp.asarray(data.chunks(every, np.concatenate(labels), CHUNK)[0])
     initial = [model.init(cfg, seed) for seed in seeds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *initial)
-    state = jax.vmap(optimiser(protocol, n_batches).init)(params)
+    state = jax.jit(jax.vmap(optimiser(protocol, n_batches).init))(params)
     history = {name: [] for name in ("batch_loss", *_CURVES)}
     best, epoch_of_best = params, np.full(len(seeds), -1)
     path = [np.asarray(params["phi"])]
@@ -256,7 +256,8 @@ def train(
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
         if checkpoint is not None:
             arrays = {name: np.stack(value) for name, value in history.items()}
-            arrays |= {"epoch_of_best": epoch_of_best, "snapshot_logits": snapshot_logits, **_flatten((params, state, best))}
+            arrays |= {"epoch_of_best": epoch_of_best, "snapshot_logits": snapshot_logits}
+            arrays |= _flatten((params, state, best))
             arrays |= {"path": np.stack(path)} if keep_trajectory else {}
             meta = {"identity": identity, "wall_s": wall, "codes": codes, "provenance": provenance}
             results.write(checkpoint, arrays, meta)
@@ -277,6 +278,11 @@ def train(
         wall_s=wall,
         codes=tuple(codes),
     )
+
+
+def release() -> None:
+    """Frees the memory of the compiled programs for training: another configuration needs others."""
+    memory.release(_epoch, _logits)
 
 
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
