@@ -7,6 +7,7 @@ Two files come out, `<name>.safetensors` and `<name>-curvature.safetensors`. Wha
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,12 @@ def evaluate(cfg, images: data.ImageData, params: model.Params) -> tuple[float, 
     return (*map(float, train), *map(float, test))
 
 
+@lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
+def _images_and_loss(run: RunConfig) -> tuple[data.ImageData, points.FullDataLoss]:
+    images = data.load_run(run)
+    return images, points.FullDataLoss(run.model, images.train_angles, images.train_labels)
+
+
 def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
     """Recomputes loss and largest Hessian eigenvalue at a stored minimum.
 
@@ -278,12 +285,11 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
     if found is None:
         raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
     run = RunConfig(**record.meta["run"])
-    images = data.load_run(run)
+    images, loss = _images_and_loss(run)
     params = minimum(record, number)
     stored_loss = float(record.arrays["train_loss"][number, record.arrays["minimum_epoch"][number]])
     stored_top = float(found.arrays["lambda_max"][number])
     again, *_ = evaluate(run.model, images, params)
-    loss = points.FullDataLoss(run.model, images.train_angles, images.train_labels)
     top, _ = points.spectrum(run.model, loss.at(points.flatten(params)), max_steps=60, top=1, bottom=0, seed=1)
     return {
         "train_loss": stored_loss,
