@@ -196,8 +196,7 @@ def minima(
             row |= {"train_loss": float(value), "accuracy": float(accuracy)}
             rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})
             ends.append(np.asarray(phi))
-    jax.clear_caches()  # the programs of one function and model, and their traces, are of no use to the next
-    memory.release()
+    memory.release()  # the programs of one function and model are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / -np.expm1(-table.train_loss)
     return table, np.stack(ends).reshape(len(noise), len(seeds), *ends[0].shape)

@@ -99,7 +99,7 @@ def train_and_measure(run: RunConfig, images: data.ImageData, seeds: Sequence[in
     trained = training.train(run, images, seeds=seeds)
     training.release()
     curved = curvature_at_minima(run.model, images, trained.minimum)
-    memory.release()
+    memory.release()  # another configuration needs programs of its own
     return pd.concat([minima_table(run, trained), curved], axis=1)
 
 

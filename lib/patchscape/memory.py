@@ -4,18 +4,22 @@ import ctypes
 import gc
 from collections.abc import Callable
 
+import jax
+
 
 def release(*programs: Callable) -> None:
-    """Drops what some compiled functions have compiled, and gives free memory back to the system.
+    """Drops compiled programs, and gives free memory back to the system.
 
     Compiling leaves hundreds of megabytes in the allocator of the C library, which keeps them unless asked.
 
     Args:
-        programs: functions made by `jax.jit` that will not be called again, or only for other shapes. Those that
-            nothing refers to any more need not be named.
+        programs: functions made by `jax.jit` that will not be called again, or only for other shapes; none stands for
+            all there are, their traces included.
     """
     for program in programs:
         program.clear_cache()
+    if not programs:
+        jax.clear_caches()
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from patchscape import data, model
+from patchscape import data, memory, model
 from patchscape.config import ModelConfig
 
 
@@ -107,6 +107,7 @@ def precision_differences(cfg: ModelConfig, n_images: int) -> dict[str, float]:
         return tuple(map(np.asarray, jax.jit(run)(cast(start), cast(direction), cast(angles))))
 
     single = everything(jnp.float32)
+    memory.release()
     with jax.enable_x64(True):
         double = everything(jnp.float64)
     logits, *derivatives = (np.abs(a - b).max() for a, b in zip(single, double, strict=True))
