@@ -98,9 +98,7 @@ def train_and_measure(run: RunConfig, images: data.ImageData, seeds: Sequence[in
     """
     trained = training.train(run, images, seeds=seeds)
     training.release()
-    curved = curvature_at_minima(run.model, images, trained.minimum)
-    memory.release()  # another configuration needs programs of its own
-    return pd.concat([minima_table(run, trained), curved], axis=1)
+    return pd.concat([minima_table(run, trained), curvature_at_minima(run.model, images, trained.minimum)], axis=1)
 
 
 def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFrame:
@@ -114,7 +112,10 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
         The columns of `train_and_measure` and `scaled` = lambda_max n / (1 - exp(-loss)), one row per configuration and
         seed.
     """
-    tables = [train_and_measure(run, data.load_run(run), seeds) for run in runs]
+    tables = []
+    for run in runs:
+        tables.append(train_and_measure(run, data.load_run(run), seeds))
+        memory.release()  # another configuration needs programs of its own
     return stored.with_scaled(pd.concat(tables, ignore_index=True))
 
 

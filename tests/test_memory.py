@@ -1,0 +1,35 @@
+"""Releasing compiled programs."""
+
+import jax
+import jax.numpy as jnp
+
+from patchscape import memory
+
+
+def counted():
+    """A compiled function, and a list that grows with every trace of it."""
+    traces = []
+
+    def f(x):
+        traces.append(x)
+        return x + 1
+
+    return jax.jit(f), traces
+
+
+def test_a_released_program_is_compiled_again_and_others_are_kept():
+    (f, of_f), (g, of_g) = counted(), counted()
+    for _ in range(2):
+        f(jnp.ones(3)), g(jnp.ones(3))
+    assert len(of_f) == len(of_g) == 1
+    memory.release(f)
+    assert f(jnp.ones(3)).tolist() == g(jnp.ones(3)).tolist() == [2, 2, 2]
+    assert (len(of_f), len(of_g)) == (2, 1)
+
+
+def test_without_names_every_program_is_released():
+    f, of_f = counted()
+    f(jnp.ones(3))
+    memory.release()
+    f(jnp.ones(3))
+    assert len(of_f) == 2
