@@ -1,9 +1,9 @@
 """Unitaries of the deep blocks, which do not depend on the image, and their derivative.
 
 Every rotation, and the ring of CZ gates, commutes with the time reversal T = (iY)^q K (K: complex conjugation; the
-chapter on the spectrum proves it). For even q, T^2 = 1, and there is a basis of states with T f = f: in it a block is
-a real orthogonal 2^q x 2^q matrix, which acts alike on the two real parts of a state. That halves the operations of a
-complex product (`apply`), and only half of the columns have to be built.
+chapters on the spectrum and on speed say why). For even q, T^2 = 1, and there is a basis of states with T f = f: in it
+a block is a real orthogonal 2^q x 2^q matrix, which acts alike on the two real parts of a state. That halves the
+operations of a complex product (`apply`), and only half of the columns have to be built.
 
 The columns are built layer by layer. The derivative of a block U obeys dU = U Omega, where Omega is a sum of Pauli
 strings carried backwards through the layers (Heisenberg picture, `_pull_back`). In the Pauli basis a layer is a

@@ -80,11 +80,15 @@ def _check_params(cfg: ModelConfig, params: Params) -> None:
             raise ValueError(f"{name} has shape {tuple(params[name].shape)}; the model needs {shape}.")
 
 
+def over_first_axis(f: Callable, *arguments, large: bool):
+    """Applies f over the first axis of all arguments: side by side, or in turn on a CPU if one fills its caches."""
+    if large and jax.default_backend() == "cpu":
+        return jax.lax.map(lambda x: f(*x), arguments)
+    return jax.vmap(f)(*arguments)
+
+
 def _every_circuit(cfg: ModelConfig, f: Callable, *arguments):
-    """All circuits: side by side, or one after the other where the matrices of all would not fit into the caches."""
-    if cfg.n_qubits >= 8 and jax.default_backend() == "cpu":
-        return jax.lax.map(lambda x: f(cfg, *x), arguments)
-    return jax.vmap(partial(f, cfg))(*arguments)
+    return over_first_axis(partial(f, cfg), *arguments, large=cfg.n_qubits >= 8)  # ours: below, side by side is faster
 
 
 def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:

@@ -125,10 +125,8 @@ def batches(labels: np.ndarray, cfg: TrainConfig, seed: int, epoch: int) -> np.n
 
 
 def _every_seed(f: Callable, *arguments):
-    """All seeds in one program: side by side on an accelerator, one after the other where only the caches are fast."""
-    if jax.default_backend() == "cpu":  # 1.7 times faster there: ten seeds' states do not fit into the cache
-        return jax.lax.map(lambda x: f(*x), arguments)
-    return jax.vmap(f)(*arguments)
+    """All seeds in one program; ten seeds in turn are 1.7 times faster on a CPU than side by side."""
+    return model.over_first_axis(f, *arguments, large=True)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -205,7 +203,7 @@ def train(
         "keep_trajectory": keep_trajectory,
         "images": results.checksum(dict(zip(images._fields, images, strict=True)), {}),
     }
-    on_device = [jnp.asarray(x) for x in images]
+    on_device = [jnp.asarray(x) for x in images[:2]]
     labels = [np.asarray(images.train_labels), np.asarray(images.test_labels)]
     ends = np.cumsum([len(own) for own in labels])
     every = np.concatenate([images.train_angles, images.test_angles])  # one program for both
@@ -238,7 +236,7 @@ def train(
     for epoch in bar:
         start = time.perf_counter()
         index = np.stack([batches(images.train_labels, protocol, seed, epoch) for seed in seeds])
-        params, state, losses = _epoch(cfg, one_epoch, params, state, *on_device[:2], jnp.asarray(index))
+        params, state, losses = _epoch(cfg, one_epoch, params, state, *on_device, jnp.asarray(index))
         logits = np.split(np.asarray(_logits(cfg, params, chunks))[:, : ends[1]], ends[:1], axis=1)
         values = (value for z, own in zip(logits, labels, strict=True) for value in _loss_and_accuracy(z, own))
         values = dict(zip(_CURVES, values, strict=True))
