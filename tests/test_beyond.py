@@ -44,20 +44,23 @@ def test_noise_pulls_every_expectation_value_towards_zero_and_none_is_the_circui
 
 
 def test_a_minimum_is_trained_and_its_eigenvalue_is_that_of_the_dense_hessian():
-    function = beyond.tanh_layer(CFG)
-    table, ends = beyond.minima(function, CFG, IMAGES, seeds=[0, 1], steps=30, learning_rate=0.1)
+    function, other = beyond.tanh_layer(CFG), CFG.model_copy(update={"n_patches": 1})
+    table, (of_one, ends) = beyond.minima(function, [other, CFG], IMAGES, seeds=[0, 1], steps=30, learning_rate=0.1)
+    assert of_one.shape == (1, 2, 1, 4 * 5)
     assert ends.shape == (1, 2, 4, 4 * 5)
-    patches = model.cut_patches(CFG, jnp.asarray(IMAGES.train_angles))
+    assert table.n_patches.tolist() == [1, 1, 4, 4]
+    for cfg, row, phi in ((other, table.iloc[1], of_one[0, 1]), (CFG, table.iloc[2], ends[0, 0])):
+        patches = model.cut_patches(cfg, jnp.asarray(IMAGES.train_angles))
 
-    def loss(phi):
-        z = CFG.factor * sum(function.outputs(p, x, 0.0) for p, x in zip(phi, patches, strict=True))
-        return model.cross_entropy(z, jnp.asarray(IMAGES.train_labels))
+        def loss(phi, cfg=cfg, patches=patches):
+            z = cfg.factor * sum(function.outputs(p, x, 0.0) for p, x in zip(phi, patches, strict=True))
+            return model.cross_entropy(z, jnp.asarray(IMAGES.train_labels))
 
-    assert table.train_loss[0] == pytest.approx(float(loss(ends[0, 0])), rel=1e-4)
-    start = function.start(np.random.default_rng(0), 4).astype(np.float32)
-    assert table.train_loss[0] < loss(start)
-    dense = curvature.dense_hessian(loss, jnp.asarray(ends[0, 0]))
-    assert table.lambda_max[0] == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=2e-3)
+        assert row.train_loss == pytest.approx(float(loss(phi)), rel=1e-4)
+        start = function.start(np.random.default_rng(int(row.seed)), cfg.n_patches).astype(np.float32)
+        assert row.train_loss < loss(start)
+        dense = curvature.dense_hessian(loss, jnp.asarray(phi))
+        assert row.lambda_max == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=2e-3)
 
 
 def test_shots_scatter_about_the_exact_curvature_and_more_shots_scatter_less():

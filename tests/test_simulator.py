@@ -165,7 +165,7 @@ def test_what_is_prepared_is_orthogonal_and_holds_for_any_image(quick):
     assert prepared.start.shape == (2, 16)
     assert prepared.encodings.shape == (2, 2, 2, 4, 4, 4)
     np.testing.assert_allclose((prepared.start**2).sum(), 1, rtol=1e-13)
-    for matrix in (prepared.middle, prepared.last):
+    for matrix in prepared.blocks:
         assert matrix.shape == (16, 16)
         np.testing.assert_allclose(matrix.T @ matrix, np.eye(16), rtol=0, atol=1e-13)
     together = quick(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches)

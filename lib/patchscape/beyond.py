@@ -4,6 +4,7 @@ All are trained in one way and measured in one way, so that only the function of
 images in one batch, no shared bias.
 """
 
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -134,21 +135,23 @@ def noisy_circuit(cfg: ModelConfig) -> PatchFunction:
 
 def minima(
     function: PatchFunction,
-    cfg: ModelConfig,
+    cfgs: Sequence[ModelConfig],
     images: data.ImageData,
     *,
     seeds: Sequence[int],
     steps: int,
     learning_rate: float,
     noise: Sequence[float] = (0.0,),
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Trains a patch model on all images and measures its sharpness where training ends.
+) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """Trains patch models on all images and measures their sharpness where training ends.
 
     Adam with a rate that falls to zero along half a cosine. Logits are `cfg.factor` times the sum over patches.
 
     Args:
         function: of a patch.
-        cfg: cuts the patches and sets scale and aggregation; without a shared bias.
+        cfgs: cut the patches and set scale and aggregation; without a shared bias, and different in the number of
+            patches only. One compiled program serves all: it has room for the most patches and skips what a model
+            does not have.
         images: training images; the test images are not used.
         seeds: of the start, one run each.
         steps: of Adam.
@@ -156,50 +159,66 @@ def minima(
         noise: strengths; each is trained and measured with its own.
 
     Returns:
-        One row per strength and seed: n_patches, angles (m), noise, seed, train_loss (nats), accuracy, lambda_max
-        (nats per rad^2; for `tanh_layer` per squared unit of its weights) and its residual; and the parameters where
-        training ended, (len(noise), len(seeds), n, m).
+        One row per model, strength and seed: n_patches, angles (m), noise, seed, train_loss (nats), accuracy,
+        lambda_max (nats per rad^2; for `tanh_layer` per squared unit of its weights), its residual, and per_loss =
+        lambda_max / (1 - exp(-train_loss)); and for each model the parameters where training ended, (len(noise),
+        len(seeds), n, m).
     """
     angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
-    patches = model.cut_patches(cfg, angles)
+    room = max(cfg.n_patches for cfg in cfgs)
 
-    def logits(phi, strength):
-        return cfg.factor * jax.vmap(function.outputs, (0, 0, None))(phi, patches, strength).sum(0)
+    def filled(a):
+        return jnp.pad(a, ((0, room - len(a)), *[(0, 0)] * (a.ndim - 1)))
 
-    def loss(phi, strength):
-        return model.cross_entropy(logits(phi, strength), labels)
+    def logits(phi, strength, patches, used, factor):
+        def one(circuit):
+            phi, x, used = circuit
+            nothing = lambda: jnp.zeros((len(labels), cfgs[0].n_classes), phi.dtype)  # noqa: E731
+            return jax.lax.cond(used, lambda: function.outputs(phi, x, strength), nothing)
+
+        return factor * jax.lax.map(one, (phi, patches, used)).sum(0)
+
+    def loss(phi, *rest):
+        return model.cross_entropy(logits(phi, *rest), labels)
 
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     @jax.jit
-    def train(phi, strength):
+    def train(phi, *rest):
         def step(carry, _):
             phi, state = carry
-            updates, state = optimiser.update(jax.grad(loss)(phi, strength), state)
+            updates, state = optimiser.update(jax.grad(loss)(phi, *rest), state)
             return (optax.apply_updates(phi, updates), state), None
 
         phi = jax.lax.scan(step, (phi, optimiser.init(phi)), length=steps)[0][0]
-        z = logits(phi, strength)
+        z = logits(phi, *rest)
         return phi, model.cross_entropy(z, labels), jnp.mean(jnp.argmax(z, -1) == labels)
 
-    product = jax.jit(lambda phi, v, strength: curvature.hvp(lambda p: loss(p, strength))(phi, v))
+    product = jax.jit(lambda phi, v, *rest: curvature.hvp(lambda p: loss(p, *rest))(phi, v))
     rows, ends = [], []
-    for strength in noise:
+    for cfg, strength in itertools.product(cfgs, noise):
+        n, used = cfg.n_patches, np.arange(room) < cfg.n_patches
+        strength_and_factor = np.array([strength, cfg.factor], angles.dtype)
+        rest = (strength_and_factor[0], filled(model.cut_patches(cfg, angles)), used, strength_and_factor[1])
         for seed in seeds:
-            start = jnp.asarray(function.start(np.random.default_rng(seed), cfg.n_patches), angles.dtype)
-            phi, value, accuracy = train(start, jnp.asarray(strength, angles.dtype))
-            matvec = lambda v, phi=phi, s=strength: np.asarray(  # noqa: E731
-                product(phi, jnp.asarray(v, phi.dtype).reshape(phi.shape), jnp.asarray(s, phi.dtype)), np.float64
-            ).ravel()
-            found = spectra.lanczos(matvec, phi.size, seed=seed, max_steps=40)
-            row = {"n_patches": cfg.n_patches, "angles": phi.shape[1], "noise": strength, "seed": seed}
+            start = jnp.asarray(function.start(np.random.default_rng(seed), n), angles.dtype)
+            phi, value, accuracy = train(filled(start), *rest)
+
+            def matvec(v, phi=phi, rest=rest, shape=start.shape):
+                tangent = filled(jnp.asarray(v, phi.dtype).reshape(shape))
+                return np.asarray(product(phi, tangent, *rest), np.float64)[: shape[0]].ravel()
+
+            found = spectra.lanczos(matvec, start.size, seed=seed, max_steps=40)
+            row = {"n_patches": n, "angles": phi.shape[1], "noise": strength, "seed": seed}
             row |= {"train_loss": float(value), "accuracy": float(accuracy)}
             rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})
-            ends.append(np.asarray(phi))
-    memory.release()  # the programs of one function and model are of no use to the next
+            ends.append(np.asarray(phi[:n]))
+    memory.release()  # the programs of one function are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / -np.expm1(-table.train_loss)
-    return table, np.stack(ends).reshape(len(noise), len(seeds), *ends[0].shape)
+    each = len(noise) * len(seeds)
+    of_models = (np.stack(ends[i : i + each]) for i in range(0, len(ends), each))
+    return table, [of_model.reshape(len(noise), len(seeds), *of_model.shape[1:]) for of_model in of_models]
 
 
 def curvature_from_shots(

@@ -7,6 +7,8 @@ per parameter set (`prepare`):
 2. blocks 2 and 3 are 2^q x 2^q matrices, real in a suitable basis (`patchscape.blocks`);
 3. an image then costs two layers of single-qubit rotations and two matrix products, whatever the depth
    (`expectations`).
+
+Both times the same code runs for either encoding and block, as a loop: that halves what has to be compiled.
 """
 
 from functools import partial
@@ -38,14 +40,12 @@ class Prepared(NamedTuple):
     Attributes:
         start: (2, 2^q), the state after block 1.
         encodings: (2, q/2, 2, 4, 4, q), tables of both encodings (see `_encoding_tables`).
-        middle: (2^q, 2^q), CZ ring of encoding 1, then block 2, in the real basis (`blocks.apply`).
-        last: (2^q, 2^q), CZ ring of encoding 2, then block 3.
+        blocks: (2, 2^q, 2^q), the CZ ring of each encoding, then block 2 or 3, in the real basis (`blocks.apply`).
     """
 
     start: Array
     encodings: Array
-    middle: Array
-    last: Array
+    blocks: Array
 
 
 # Multiplication from the left by the rotations by pi about each axis (and by none), as maps of quaternions (4, 4).
@@ -103,8 +103,8 @@ def encodings(cfg: ModelConfig, phi: Array, patches: Array) -> Array:
     Returns:
         (2, 4, q, N), unit quaternions.
     """
-    tables = [_encoding_tables(angles) for angles in split_angles(cfg, phi)[1]]
-    return jnp.stack([_encoding_rotations(t, x) for t, x in zip(tables, _pixels(cfg, patches), strict=True)])
+    tables = jax.vmap(_encoding_tables)(jnp.stack(split_angles(cfg, phi)[1]))
+    return jax.vmap(_encoding_rotations)(tables, _pixels(cfg, patches))
 
 
 def _pixels(cfg: ModelConfig, patches: Array) -> Array:
@@ -124,16 +124,15 @@ def prepare(cfg: ModelConfig, phi: Array) -> Prepared:
         The start state, the tables of the encodings and the two matrices.
     """
     q = cfg.n_qubits
-    (first, second, third), encodings = split_angles(cfg, phi)
+    (first, *others), encodings = split_angles(cfg, phi)
     zero_state = jnp.zeros((2, 2**q, 1), phi.dtype).at[0, 0].set(1)
     # The ring is diagonal in the real basis too: it does not tell a basis state from its complement.
     signs = jnp.asarray(np.tile(ring_signs(q)[: 2 ** (q - 1)], 2), phi.dtype)
-    last = signs[:, None] * block_matrix(third)  # undoes the ring after the last layer, which the ansatz leaves out
+    matrices = lax.map(block_matrix, jnp.stack(others)) * signs
     return Prepared(
         apply_layers(first, zero_state)[..., 0],
-        jnp.stack([_encoding_tables(angles) for angles in encodings]),
-        block_matrix(second) * signs,
-        last * signs,
+        jax.vmap(_encoding_tables)(jnp.stack(encodings)),
+        matrices.at[1].multiply(signs[:, None]),  # undoes the ring after the last layer, which the ansatz leaves out
     )
 
 
@@ -148,13 +147,14 @@ def expectations(cfg: ModelConfig, prepared: Prepared, patches: Array) -> Array:
     Returns:
         (N, K) expectation values in [-1, 1]: the X's, then the Z's (`circuit.observables`).
     """
-    pixels = _pixels(cfg, patches)
+
+    def encode_and_turn(s, stage):
+        rotations, block = stage
+        return apply(block, rotate(rotations, s)), None
+
+    rotations = jax.vmap(_encoding_rotations)(prepared.encodings, _pixels(cfg, patches))
     start = jnp.broadcast_to(prepared.start[..., None], (*prepared.start.shape, len(patches)))
-    s = rotate(_encoding_rotations(prepared.encodings[0], pixels[0]), start)
-    s = apply(prepared.middle, s)
-    s = rotate(_encoding_rotations(prepared.encodings[1], pixels[1]), s)
-    s = apply(prepared.last, s)
-    return _measure(cfg, s).T
+    return _measure(cfg, lax.scan(encode_and_turn, start, (rotations, prepared.blocks))[0]).T
 
 
 def _measure(cfg: ModelConfig, s: Array) -> Array:
