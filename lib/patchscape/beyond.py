@@ -166,6 +166,7 @@ def minima(
     """
     angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
     room = max(cfg.n_patches for cfg in cfgs)
+    outputs = jax.jit(function.outputs)  # traced once: PennyLane takes seconds for it
 
     def filled(a):
         return jnp.pad(a, ((0, room - len(a)), *[(0, 0)] * (a.ndim - 1)))
@@ -174,12 +175,13 @@ def minima(
         def one(circuit):
             phi, x, used = circuit
             nothing = lambda: jnp.zeros((len(labels), cfgs[0].n_classes), phi.dtype)  # noqa: E731
-            return jax.lax.cond(used, lambda: function.outputs(phi, x, strength), nothing)
+            return jax.lax.cond(used, lambda: outputs(phi, x, strength), nothing)
 
         return factor * jax.lax.map(one, (phi, patches, used)).sum(0)
 
-    def loss(phi, *rest):
-        return model.cross_entropy(logits(phi, *rest), labels)
+    def loss_and_accuracy(phi, *rest):
+        z = logits(phi, *rest)
+        return model.cross_entropy(z, labels), jnp.mean(jnp.argmax(z, -1) == labels)
 
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
@@ -187,14 +189,15 @@ def minima(
     def train(phi, *rest):
         def step(carry, _):
             phi, state = carry
-            updates, state = optimiser.update(jax.grad(loss)(phi, *rest), state)
-            return (optax.apply_updates(phi, updates), state), None
+            values, gradient = jax.value_and_grad(loss_and_accuracy, has_aux=True)(phi, *rest)
+            updates, state = optimiser.update(gradient, state)
+            return (optax.apply_updates(phi, updates), state), values
 
-        phi = jax.lax.scan(step, (phi, optimiser.init(phi)), length=steps)[0][0]
-        z = logits(phi, *rest)
-        return phi, model.cross_entropy(z, labels), jnp.mean(jnp.argmax(z, -1) == labels)
+        # One step more than asked for: its rate is zero, and it evaluates where the last one led.
+        (phi, _), values = jax.lax.scan(step, (phi, optimiser.init(phi)), length=steps + 1)
+        return phi, *(value[-1] for value in values)
 
-    product = jax.jit(lambda phi, v, *rest: curvature.hvp(lambda p: loss(p, *rest))(phi, v))
+    product = jax.jit(lambda phi, v, *rest: curvature.hvp(lambda p: loss_and_accuracy(p, *rest)[0])(phi, v))
     rows, ends = [], []
     for cfg, strength in itertools.product(cfgs, noise):
         n, used = cfg.n_patches, np.arange(room) < cfg.n_patches
