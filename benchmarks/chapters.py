@@ -4,7 +4,8 @@ Usage: make chapters (or: python benchmarks/chapters.py [NAME ...]). Results: da
 
 Chapters run one at a time, with the values of their parameters cell: the quick tier, as in the built book. Memory is
 the largest resident set of one process of the run, as Linux counts it: the notebook kernel's, because papermill itself
-is smaller.
+is smaller. Just before each, a matrix product is timed: seconds say little without the speed of the machine at that
+moment.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from patchscape import data, results
+from patchscape import data, results, speed
 from patchscape.chapters import find_chapters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,10 +61,11 @@ def main() -> None:
         parser.error(f"no chapter {', '.join(sorted(unknown))}: choose from {', '.join(chapters)}.")
     stored = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     for name in args.names or chapters:
-        stored[name] = {**measure(chapters[name]), "provenance": results.provenance()}
+        rate = {"gflop_per_s": round(speed.matrix_product_rate() / 1e9)}
+        stored[name] = {**measure(chapters[name]), **rate, "provenance": results.provenance()}
         stored = {known: stored[known] for known in chapters if known in stored}
         results.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
-        print(name, *(f"{key} {stored[name][key]}" for key in ("seconds", "cpu_s", "peak_mb")), flush=True)
+        print(name, *(f"{key} {value}" for key, value in stored[name].items() if key != "provenance"), flush=True)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_measured_columns_agree_with_the_dense_matrix(case, x64):
     n, m = cfg.n_patches, cfg.n_params_per_qnn
     n_bias = loss.size - n * m
     values = np.linalg.eigvalsh(g + r)
-    columns, found = points.spectrum(cfg, point)
+    columns, found = points.spectrum(cfg, point.gradient, point.hessian)
     columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
     columns |= points.blocks(cfg, point, columns, found) | points.overlaps(point, columns, found)
     top = values[::-1][: points.LEADING]

@@ -88,9 +88,10 @@ def test_run_files_are_listed_with_their_provenance():
 def test_chapter_costs_are_read_in_the_order_of_the_book(tmp_path, monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path))
     assert status.chapters().empty
-    row = {"seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, "provenance": MEASURED}
+    row = {"seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, "gflop_per_s": 4.0, "provenance": MEASURED}
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "chapters.json").write_text(json.dumps({"02_b": row, "01_a": row}))
     table = status.chapters()
     assert list(table.chapter) == ["01_a", "02_b"]
-    assert table.loc[0].to_dict() == {"chapter": "01_a", "seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, **MEASURED}
+    numbers = {"seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, "gflop_per_s": 4.0}
+    assert table.loc[0].to_dict() == {"chapter": "01_a", **numbers, **MEASURED}

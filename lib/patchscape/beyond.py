@@ -198,24 +198,28 @@ def minima(
         return phi, *(value[-1] for value in values)
 
     product = jax.jit(lambda phi, v, *rest: curvature.hvp(lambda p: loss_and_accuracy(p, *rest)[0])(phi, v))
-    rows, ends = [], []
-    for cfg, strength in itertools.product(cfgs, noise):
-        n, used = cfg.n_patches, np.arange(room) < cfg.n_patches
-        strength_and_factor = np.array([strength, cfg.factor], angles.dtype)
+
+    def trained(cfg, strength, seed):
+        used, strength_and_factor = np.arange(room) < cfg.n_patches, np.array([strength, cfg.factor], angles.dtype)
         rest = (strength_and_factor[0], filled(model.cut_patches(cfg, angles)), used, strength_and_factor[1])
-        for seed in seeds:
-            start = jnp.asarray(function.start(np.random.default_rng(seed), n), angles.dtype)
-            phi, value, accuracy = train(filled(start), *rest)
+        start = jnp.asarray(function.start(np.random.default_rng(seed), cfg.n_patches), angles.dtype)
+        return *train(filled(start), *rest), rest
 
-            def matvec(v, phi=phi, rest=rest, shape=start.shape):
-                tangent = filled(jnp.asarray(v, phi.dtype).reshape(shape))
-                return np.asarray(product(phi, tangent, *rest), np.float64)[: shape[0]].ravel()
+    runs = [(cfg, p, seed, *trained(cfg, p, seed)) for cfg, p, seed in itertools.product(cfgs, noise, seeds)]
+    memory.release(train)
+    rows, ends = [], []
+    for cfg, strength, seed, phi, value, accuracy, rest in runs:
+        shape = cfg.n_patches, phi.shape[1]
 
-            found = spectra.lanczos(matvec, start.size, seed=seed, max_steps=40)
-            row = {"n_patches": n, "angles": phi.shape[1], "noise": strength, "seed": seed}
-            row |= {"train_loss": float(value), "accuracy": float(accuracy)}
-            rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})
-            ends.append(np.asarray(phi[:n]))
+        def matvec(v, phi=phi, rest=rest, shape=shape):
+            tangent = filled(jnp.asarray(v, phi.dtype).reshape(shape))
+            return np.asarray(product(phi, tangent, *rest), np.float64)[: shape[0]].ravel()
+
+        found = spectra.lanczos(matvec, np.prod(shape), seed=seed, max_steps=40)
+        row = {"n_patches": shape[0], "angles": shape[1], "noise": strength, "seed": seed}
+        row |= {"train_loss": float(value), "accuracy": float(accuracy)}
+        rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})
+        ends.append(np.asarray(phi[: shape[0]]))
     memory.release()  # the programs of one function are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / -np.expm1(-table.train_loss)

@@ -1,13 +1,14 @@
 """Experiments that several chapters share: train many seeds, then measure the curvature at their minima."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax.flatten_util import ravel_pytree
 
 from patchscape import (
     bounds,
@@ -43,16 +44,35 @@ def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[s
         `converged` and `converged_min` (residual at most `points.TOLERANCE` times lambda_max), n_products,
         gradient_norm (nats per rad).
     """
-    loss, rows = points.FullDataLoss(cfg, images.train_angles, images.train_labels), []
+    at, rows = _derivatives(cfg, images), []
     for number in range(len(minima["phi"])):
-        point = loss.at(points.flatten({name: value[number] for name, value in minima.items()}))
-        columns, _ = points.spectrum(cfg, point, top=1)
+        columns, _ = points.spectrum(cfg, *at({name: value[number] for name, value in minima.items()}), top=1)
         rows.append({name: float(value) for name, value in columns.items() if np.ndim(value) == 0})
     table = pd.DataFrame(rows)
     allowed = points.TOLERANCE * table.lambda_max
     return table.assign(
         converged=table.lambda_max_residual <= allowed, converged_min=table.lambda_min_residual <= allowed
     )
+
+
+def _derivatives(
+    cfg: ModelConfig, images: data.ImageData
+) -> Callable[[model.Params], tuple[np.ndarray, points.Matvec]]:
+    """Parameters -> the gradient there, and the product with the Hessian; if all images fit, from one program."""
+    if len(images.train_labels) > points.CHUNK:
+        loss = points.FullDataLoss(cfg, images.train_angles, images.train_labels, points.CHUNK)
+        return lambda params: loss.at(points.flatten(params))[:2]
+    _, unravel = ravel_pytree(model.init(cfg, 0))
+    angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
+    gradient = jax.grad(lambda flat: model.loss(cfg, unravel(flat), angles, labels))
+    both = jax.jit(lambda flat, v: jax.jvp(gradient, (flat,), (v,)))  # to compile two would take twice the time
+
+    def at(params: model.Params) -> tuple[np.ndarray, points.Matvec]:
+        flat = jnp.asarray(points.flatten(params))
+        product = lambda v: np.asarray(both(flat, jnp.asarray(v, flat.dtype))[1], np.float64)  # noqa: E731
+        return np.asarray(both(flat, jnp.zeros_like(flat))[0], np.float64), product
+
+    return at
 
 
 def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:

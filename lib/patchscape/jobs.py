@@ -223,7 +223,8 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
     if not np.all(np.isfinite(params)):
         return {}
     if job.level == "top":  # too large for a dense matrix
-        columns, _ = points.spectrum(cfg, loss.at(params), max_steps=40, top=1, bottom=0)
+        point = loss.at(params)
+        columns, _ = points.spectrum(cfg, point.gradient, point.hessian, max_steps=40, top=1, bottom=0)
         expected = points.expected(cfg, loss.unravel(params), images.train_angles, loss.probabilities(params))
         return columns | points.traces(loss, params) | expected
     columns = _measure_exactly(job, images, loss.unravel(params))
@@ -240,7 +241,7 @@ def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> 
     cfg, labels = job.run.model, images.train_labels
     parts = exact.decompose(cfg, params, images.train_angles, labels, norms=False)
     point = exact.point(cfg, parts, labels)
-    columns, vectors = points.spectrum(cfg, point)
+    columns, vectors = points.spectrum(cfg, point.gradient, point.hessian)
     columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
     columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
     squares, n_phi = np.square(parts.root).sum(0), cfg.n_patches * cfg.n_params_per_qnn
@@ -290,7 +291,8 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
     stored_loss = float(record.arrays["train_loss"][number, record.arrays["minimum_epoch"][number]])
     stored_top = float(found.arrays["lambda_max"][number])
     again, *_ = evaluate(run.model, images, params)
-    top, _ = points.spectrum(run.model, loss.at(points.flatten(params)), max_steps=60, top=1, bottom=0, seed=1)
+    at = loss.at(points.flatten(params))
+    top, _ = points.spectrum(run.model, at.gradient, at.hessian, max_steps=60, top=1, bottom=0, seed=1)
     return {
         "train_loss": stored_loss,
         "train_loss_again": again,

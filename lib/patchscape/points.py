@@ -205,13 +205,21 @@ def flatten(params: model.Params) -> np.ndarray:
 
 
 def spectrum(
-    cfg: ModelConfig, point: Point, *, max_steps: int = 60, top: int = LEADING, bottom: int = 1, seed: int = 0
+    cfg: ModelConfig,
+    gradient: np.ndarray,
+    hessian: Matvec,
+    *,
+    max_steps: int = 60,
+    top: int = LEADING,
+    bottom: int = 1,
+    seed: int = 0,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Both ends of the Hessian's spectrum, and where the leading eigenvectors live.
 
     Args:
         cfg: the model.
-        point: from `FullDataLoss.at`.
+        gradient: (P,) in nats per rad, at the point.
+        hessian: v -> H v there, both as in `Point`.
         max_steps: most Hessian products.
         top: stop when so many largest eigenvalues have converged ...
         bottom: ... and so many smallest ones.
@@ -220,13 +228,13 @@ def spectrum(
     Returns:
         Columns, as `data/results/README.md` explains them, and up to `TOP` leading eigenvectors (rows).
     """
-    size, n_bias = len(point.gradient), len(point.gradient) - cfg.n_patches * cfg.n_params_per_qnn
-    found = spectra.lanczos(point.hessian, size, seed=seed, max_steps=max_steps, top=top, bottom=bottom, tol=TOLERANCE)
+    size, n_bias = len(gradient), len(gradient) - cfg.n_patches * cfg.n_params_per_qnn
+    found = spectra.lanczos(hessian, size, seed=seed, max_steps=max_steps, top=top, bottom=bottom, tol=TOLERANCE)
     values, residuals, vectors = found.values[0], found.residuals[0], found.vectors[0, :TOP]
     share = np.square(vectors)
     per_patch = share[:, n_bias:].reshape(len(vectors), cfg.n_patches, -1).sum(-1)
-    norm = np.linalg.norm(point.gradient)
-    along = point.gradient / norm if norm > 0 else point.gradient
+    norm = np.linalg.norm(gradient)
+    along = gradient / norm if norm > 0 else gradient
     columns = {
         "eigenvalues": _filled(values[:TOP], TOP),
         "eigenvalue_residuals": _filled(residuals[:TOP], TOP),

@@ -100,9 +100,12 @@ def precision_differences(cfg: ModelConfig, n_images: int) -> dict[str, float]:
         cast = lambda tree: jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)  # noqa: E731
 
         def run(p, v, x):
-            gradient = jax.grad(lambda p: model.loss(cfg, p, x, labels))
-            slope, product = jax.jvp(gradient, (p,), (v,))
-            return model.logits(cfg, p, x), slope["phi"], product["phi"]
+            def loss_and_logits(p):
+                z = model.logits(cfg, p, x)
+                return model.cross_entropy(z, labels), z
+
+            (slope, z), (product, _) = jax.jvp(jax.grad(loss_and_logits, has_aux=True), (p,), (v,))
+            return z, slope["phi"], product["phi"]
 
         return tuple(map(np.asarray, jax.jit(run)(cast(start), cast(direction), cast(angles))))
 

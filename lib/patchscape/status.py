@@ -31,11 +31,12 @@ def chapters() -> pd.DataFrame:
 
     Returns:
         One row per chapter: chapter, seconds (wall), cpu_s (processor seconds), peak_mb (MiB of the largest process,
-        which is the notebook kernel), code, created. Empty if nothing is stored.
+        which is the notebook kernel), gflop_per_s (1e9 operations per second of a single-precision matrix product just
+        before, NaN if it was not timed), code, created. Empty if nothing is stored.
     """
     path = data.folder() / "results" / "chapters.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    columns = ["chapter", "seconds", "cpu_s", "peak_mb", "code", "created"]
+    columns = ["chapter", "seconds", "cpu_s", "peak_mb", "gflop_per_s", "code", "created"]
     return pd.DataFrame(
         [
             {"chapter": name, **row, **{key: row["provenance"][key] for key in ("code", "created")}}

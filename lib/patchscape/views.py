@@ -152,7 +152,7 @@ def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.
     grid("pca_author", plane, *np.linspace(*ends, POINTS).T)
 
     point = points.FullDataLoss(run.model, images.train_angles, images.train_labels).at(minimum)
-    columns, vectors = points.spectrum(run.model, point, top=2, bottom=0)
+    columns, vectors = points.spectrum(run.model, point.gradient, point.hessian, top=2, bottom=0)
     nothing = np.zeros((0, 2)), np.full(2, np.nan)
     grid("eigen", landscape.Plane(minimum, vectors[:2], *nothing), *[np.linspace(-EIGEN, EIGEN, POINTS)] * 2)
     out |= {"eigenvalues": columns["eigenvalues"][:2], "slopes": vectors[:2] @ point.gradient}
