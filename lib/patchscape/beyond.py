@@ -207,7 +207,7 @@ def minima(
 
     runs = [(cfg, p, seed, *trained(cfg, p, seed)) for cfg, p, seed in itertools.product(cfgs, noise, seeds)]
     memory.release(train)
-    rows, ends = [], []
+    rows, ends = [], {cfg: [] for cfg in cfgs}
     for cfg, strength, seed, phi, value, accuracy, rest in runs:
         shape = cfg.n_patches, phi.shape[1]
 
@@ -219,13 +219,11 @@ def minima(
         row = {"n_patches": shape[0], "angles": shape[1], "noise": strength, "seed": seed}
         row |= {"train_loss": float(value), "accuracy": float(accuracy)}
         rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})
-        ends.append(np.asarray(phi[: shape[0]]))
+        ends[cfg].append(np.asarray(phi[: shape[0]]))
     memory.release()  # the programs of one function are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / -np.expm1(-table.train_loss)
-    each = len(noise) * len(seeds)
-    of_models = (np.stack(ends[i : i + each]) for i in range(0, len(ends), each))
-    return table, [of_model.reshape(len(noise), len(seeds), *of_model.shape[1:]) for of_model in of_models]
+    return table, [np.reshape(of_model, (len(noise), len(seeds), *of_model[0].shape)) for of_model in ends.values()]
 
 
 def curvature_from_shots(
