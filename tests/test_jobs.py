@@ -42,11 +42,14 @@ def test_a_file_of_older_code_is_completed(done, tmp_path):
     _, path = copied(done, tmp_path)
     whole = results.read(path)
     new = {name for name in whole.arrays if name.startswith(("gauss_newton_trace", "expected_"))} | {"impurity"}
+    new |= {f"{images}_{what}" for images in ("train", "test") for what in ("loss", "accuracy")}
     older = {name: value for name, value in whole.arrays.items() if name not in new}
     results.write(path, older, whole.meta)
     assert jobs.complete(JOB, tmp_path) == path
     now = results.read(path)
     assert set(now.arrays) == set(whole.arrays)
+    for name in ("train_loss", "test_loss", "test_accuracy"):
+        np.testing.assert_allclose(now.arrays[name], whole.arrays[name], rtol=1e-6)
     np.testing.assert_allclose(now.arrays["impurity"], whole.arrays["impurity"], rtol=1e-4)
     error = now.arrays["gauss_newton_trace_phi_error"]
     assert np.all(error > 0)

@@ -192,6 +192,16 @@ def test_curves_are_the_loss_and_accuracy_of_all_images(whole, images, quick):
         np.testing.assert_allclose(getattr(whole, accuracy)[1, -1], expected[1], rtol=1e-5)
 
 
+def test_small_losses_beside_large_logits_keep_their_digits():
+    margins = np.array([12.0, 9.0, 25.0])
+    logits = np.zeros((2, 3, 2), np.float32)
+    logits[0, :, 0], logits[0, :, 1] = 400, 400 - margins
+    logits[1, 0, 0] = np.nan
+    loss, accuracy = training.loss_and_accuracy(logits, np.zeros(3, np.int32))
+    np.testing.assert_allclose(loss, [np.log1p(np.exp(-margins)).mean(), np.nan], rtol=1e-6)
+    np.testing.assert_array_equal(accuracy, [1, np.nan])
+
+
 def test_nothing_moves_in_an_epoch_whose_learning_rate_is_zero(whole):
     moved = np.abs(np.diff(whole.trajectory, axis=1)).max((2, 3))
     assert (moved[:, [0, 1, 3, 4]] > 1e-3).all()

@@ -159,7 +159,9 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
 
 
 def complete(job: Job, folder: str | Path) -> Path:
-    """Adds to the curvature file of a job what older code did not measure: traces of G, and what T4 and T5 expect.
+    """Adds to the curvature file of a job what older code did not measure.
+
+    Losses and accuracies at the minima, traces of G, and what T4 and T5 expect.
 
     Args:
         job: the job.
@@ -177,7 +179,7 @@ def complete(job: Job, folder: str | Path) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = read_pair(run_file)
-        missing = {"gauss_newton_trace_phi", "expected_gauss_newton"} - set(found.arrays)
+        missing = {"train_loss", "gauss_newton_trace_phi", "expected_gauss_newton"} - set(found.arrays)
         if not missing:
             return path
         images = data.load_run(job.run)
@@ -186,6 +188,8 @@ def complete(job: Job, folder: str | Path) -> Path:
         for number in range(len(job.seeds)):
             params, columns = points.flatten(minimum(record, number)), {}
             if np.all(np.isfinite(params)):
+                if "train_loss" in missing:
+                    columns |= _evaluate(loss, images, params)
                 if "gauss_newton_trace_phi" in missing:
                     columns |= points.traces(loss, params)
                 if "expected_gauss_newton" in missing:
@@ -222,18 +226,24 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
     cfg = job.run.model
     if not np.all(np.isfinite(params)):
         return {}
+    found = _evaluate(loss, images, params)
     if job.level == "top":  # too large for a dense matrix
         point = loss.at(params)
         columns, _ = points.spectrum(cfg, point.gradient, point.hessian, max_steps=40, top=1, bottom=0)
         expected = points.expected(cfg, loss.unravel(params), images.train_angles, loss.probabilities(params))
-        return columns | points.traces(loss, params) | expected
+        return found | columns | points.traces(loss, params) | expected
     columns = _measure_exactly(job, images, loss.unravel(params))
     if job.level == "core":
-        return columns
+        return found | columns
     refined, how = points.refine(loss, params, columns["gradient_norm"])
-    again = _measure_exactly(job, images, loss.unravel(refined))
-    again |= dict(zip(_EVALUATED, evaluate(cfg, images, loss.unravel(refined)), strict=True))
-    return columns | how | {f"refined_{name}": value for name, value in again.items()}
+    again = _evaluate(loss, images, refined) | _measure_exactly(job, images, loss.unravel(refined))
+    return found | columns | how | {f"refined_{name}": value for name, value in again.items()}
+
+
+def _evaluate(loss: points.FullDataLoss, images: data.ImageData, params: np.ndarray) -> dict[str, np.ndarray]:
+    """Loss (nats) and accuracy on all training and on all test images."""
+    values, _ = training.evaluation(loss.cfg, images)({name: v[None] for name, v in loss.unravel(params).items()})
+    return {name: value[0] for name, value in values.items()}
 
 
 def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> dict:
@@ -251,16 +261,6 @@ def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> 
     trace = squares.sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
     columns |= {"trace": trace, "trace_error": 0.0}
     return columns | (exact.spectra(parts) if len(parts.gradient) <= WHOLE else {})
-
-
-_EVALUATED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-
-
-def evaluate(cfg, images: data.ImageData, params: model.Params) -> tuple[float, float, float, float]:
-    """Loss (nats) and accuracy on all training images, then on all test images."""
-    train = model.evaluate(cfg, params, data.chunks(images.train_angles, images.train_labels, training.CHUNK))
-    test = model.evaluate(cfg, params, data.chunks(images.test_angles, images.test_labels, training.CHUNK))
-    return (*map(float, train), *map(float, test))
 
 
 @lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
@@ -287,16 +287,16 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
         raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
     run = RunConfig(**record.meta["run"])
     images, loss = _images_and_loss(run)
-    params = minimum(record, number)
-    stored_loss = float(record.arrays["train_loss"][number, record.arrays["minimum_epoch"][number]])
+    params = points.flatten(minimum(record, number))
+    stored_loss = float(found.arrays["train_loss"][number])
     stored_top = float(found.arrays["lambda_max"][number])
-    again, *_ = evaluate(run.model, images, params)
-    at = loss.at(points.flatten(params))
+    again, _ = training.loss_and_accuracy(loss.logits(params), images.train_labels)
+    at = loss.at(params)
     top, _ = points.spectrum(run.model, at.gradient, at.hessian, max_steps=60, top=1, bottom=0, seed=1)
     return {
         "train_loss": stored_loss,
-        "train_loss_again": again,
-        "train_loss_difference": abs(again / stored_loss - 1),
+        "train_loss_again": float(again),
+        "train_loss_difference": abs(float(again) / stored_loss - 1),
         "lambda_max": stored_top,
         "lambda_max_again": float(top["lambda_max"]),
         "lambda_max_difference": abs(float(top["lambda_max"]) / stored_top - 1),

@@ -134,11 +134,14 @@ class FullDataLoss:
             self._programs["gradient"](self._programs["at"](jnp.asarray(params, self._dtype), self._chunks)), np.float64
         )
 
+    def logits(self, params: np.ndarray) -> np.ndarray:
+        """Logits (N, C) of every image, float64, at parameters (P,)."""
+        z = self._programs["logits"](jnp.asarray(params, self._dtype), self._chunks)
+        return np.asarray(z, np.float64).reshape(-1, self.cfg.n_classes)[: self.n_images]
+
     def probabilities(self, params: np.ndarray) -> np.ndarray:
         """Probabilities (N, C) of the classes for every image, float64, at parameters (P,)."""
-        z = self._programs["logits"](jnp.asarray(params, self._dtype), self._chunks)
-        z = np.asarray(z, np.float64).reshape(-1, self.cfg.n_classes)[: self.n_images]
-        return softmax(z, axis=1)
+        return softmax(self.logits(params), axis=1)
 
     def root_transpose(self, params: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """X^T s for the root X of the Gauss-Newton matrix G = X^T X, with rows by image and class.

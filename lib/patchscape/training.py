@@ -159,12 +159,46 @@ def _logits(cfg: ModelConfig, params, chunks):
     return logits.reshape(len(logits), -1, cfg.n_classes)
 
 
-def _loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean cross-entropy in nats and accuracy, (S,) each, of logits (S, N, C); NaN if they are."""
-    own = np.take_along_axis(logits, labels[None, :, None], 2)[..., 0]
-    loss = np.mean(logsumexp(logits, 2) - own, 1, dtype=np.float64)
-    hits = np.mean(logits.argmax(2) == labels, 1)
+def loss_and_accuracy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cross-entropy and accuracy of logits, in double precision: beside large logits, single rounds small losses.
+
+    Args:
+        logits: (..., N, C).
+        labels: (N,) integers below C.
+
+    Returns:
+        Loss in nats and accuracy, (...,) each; NaN where the logits are.
+    """
+    own = np.take_along_axis(logits, np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1)), -1)
+    loss = logsumexp(np.subtract(logits, own, dtype=np.float64), -1).mean(-1)
+    hits = np.mean(logits.argmax(-1) == labels, -1)
     return loss.astype(np.float32), np.where(np.isnan(loss), np.nan, hits).astype(np.float32)
+
+
+def evaluation(
+    cfg: ModelConfig, images: data.ImageData
+) -> Callable[[model.Params], tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Prepares loss and accuracy on all training and on all test images.
+
+    Args:
+        cfg: the model.
+        images: the data set.
+
+    Returns:
+        A function of parameters with a leading axis of seeds. It returns train_loss, train_accuracy, test_loss (nats)
+        and test_accuracy, (S,) each, and the logits (S, n_test, C) of the test images.
+    """
+    labels = [np.asarray(images.train_labels), np.asarray(images.test_labels)]
+    n_train, n_images = len(labels[0]), len(labels[0]) + len(labels[1])
+    every = np.concatenate([images.train_angles, images.test_angles])  # one program for both
+    chunks = jnp.asarray(data.chunks(every, np.concatenate(labels), CHUNK)[0])
+
+    def evaluate(params: model.Params) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        logits = np.split(np.asarray(_logits(cfg, params, chunks))[:, :n_images], [n_train], axis=1)
+        values = (value for z, own in zip(logits, labels, strict=True) for value in loss_and_accuracy(z, own))
+        return dict(zip(_CURVES, values, strict=True)), logits[1]
+
+    return evaluate
 
 
 def train(
@@ -204,10 +238,7 @@ def train(
         "images": results.checksum(dict(zip(images._fields, images, strict=True)), {}),
     }
     on_device = [jnp.asarray(x) for x in images[:2]]
-    labels = [np.asarray(images.train_labels), np.asarray(images.test_labels)]
-    ends = np.cumsum([len(own) for own in labels])
-    every = np.concatenate([images.train_angles, images.test_angles])  # one program for both
-    chunks = jnp.asarray(data.chunks(every, np.concatenate(labels), CHUNK)[0])
+    evaluate = evaluation(cfg, images)
     initial = [model.init(cfg, seed) for seed in seeds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *initial)
     state = jax.jit(jax.vmap(optimiser(protocol, n_batches).init))(params)
@@ -215,7 +246,8 @@ def train(
     best, epoch_of_best = params, np.full(len(seeds), -1)
     path = [np.asarray(params["phi"])]
     snapshots = snapshot_epochs(protocol)
-    snapshot_logits = np.zeros((len(seeds), len(labels[1]), cfg.n_classes), np.float32)  # sum over snapshots so far
+    # sum over snapshots so far
+    snapshot_logits = np.zeros((len(seeds), len(images.test_labels), cfg.n_classes), np.float32)
     wall, provenance = 0.0, results.provenance()
     codes = [provenance["code"]]
     if checkpoint is not None and Path(checkpoint).exists():
@@ -226,7 +258,7 @@ def train(
         history = {name: list(saved.arrays[name]) for name in history}
         # a checkpoint of older code has no snapshots: then the ensemble is unknown
         known = saved.arrays.get("snapshot_logits", np.full_like(snapshot_logits, np.nan))
-        snapshot_logits = known.reshape(len(seeds), -1, cfg.n_classes)[:, : len(labels[1])].copy()
+        snapshot_logits = known.reshape(len(seeds), -1, cfg.n_classes)[:, : len(images.test_labels)].copy()
         epoch_of_best, wall = saved.arrays["epoch_of_best"].copy(), saved.meta["wall_s"]
         codes = list(dict.fromkeys([*saved.meta.get("codes", [saved.meta["provenance"]["code"]]), *codes]))
         path = list(saved.arrays["path"]) if keep_trajectory else path
@@ -237,15 +269,13 @@ def train(
         start = time.perf_counter()
         index = np.stack([batches(images.train_labels, protocol, seed, epoch) for seed in seeds])
         params, state, losses = _epoch(cfg, one_epoch, params, state, *on_device, jnp.asarray(index))
-        logits = np.split(np.asarray(_logits(cfg, params, chunks))[:, : ends[1]], ends[:1], axis=1)
-        values = (value for z, own in zip(logits, labels, strict=True) for value in _loss_and_accuracy(z, own))
-        values = dict(zip(_CURVES, values, strict=True))
+        values, test_logits = evaluate(params)
         earlier = np.min(history["train_loss"], axis=0) if history["train_loss"] else np.inf
         better = values["train_loss"] < earlier
         best = jax.tree.map(lambda new, old: jnp.where(_like(better, new), new, old), params, best)  # noqa: B023
         epoch_of_best = np.where(better, epoch, epoch_of_best)
         if epoch in snapshots:
-            snapshot_logits += logits[1]
+            snapshot_logits += test_logits
         for name, value in {"batch_loss": np.asarray(losses), **values}.items():
             history[name].append(value)
         if keep_trajectory:
@@ -263,7 +293,7 @@ def train(
     curves = {name: np.stack(value, 1) for name, value in history.items()} if protocol.epochs else {}
     empty = {name: np.zeros((len(seeds), 0)) for name in history}
     mean = snapshot_logits / len(snapshots) if snapshots else np.full_like(snapshot_logits, np.nan)
-    ensemble_loss, ensemble_accuracy = _loss_and_accuracy(mean, labels[1])
+    ensemble_loss, ensemble_accuracy = loss_and_accuracy(mean, images.test_labels)
     return Trained(
         seeds=np.array(seeds),
         **(curves or empty),
