@@ -8,7 +8,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -93,10 +92,10 @@ def grid_losses(
 def path_losses(
     loss: Callable[[jax.Array], jax.Array], origin: np.ndarray, directions: np.ndarray, coordinates: np.ndarray
 ) -> np.ndarray:
-    """Losses at origin + coordinates @ directions, one point after another in one program.
+    """Losses at origin + coordinates @ directions.
 
     Args:
-        loss: flat parameters (P,) -> scalar.
+        loss: flat parameters (P,) -> scalar. It is compiled once, whatever the paths and planes.
         origin: (P,).
         directions: (k, P).
         coordinates: (T, k).
@@ -104,13 +103,13 @@ def path_losses(
     Returns:
         (T,) losses.
     """
-    return np.asarray(_losses(loss, *(jnp.asarray(x, jnp.float32) for x in (origin, directions, coordinates))))
+    points = np.asarray(origin + coordinates @ directions, np.float32)
+    return np.array([_loss(loss, point) for point in points], np.float32)
 
 
 @partial(jax.jit, static_argnums=0)
-def _losses(loss: Callable, origin: jax.Array, directions: jax.Array, coordinates: jax.Array) -> jax.Array:
-    """Compiled once for each loss and shape, so that planes of one loss share a program."""
-    return jax.lax.map(lambda row: loss(origin + row @ directions), coordinates)
+def _loss(loss: Callable, point: jax.Array) -> jax.Array:
+    return loss(point)
 
 
 def random_walk_explained(steps: int, size: int, seed: int, lengths: np.ndarray | None = None) -> np.ndarray:
