@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PARAMS ?= params/quick.yaml
 PORT ?= 8000
-PYTEST_ARGS ?= -n auto
+# A file of tests stays with one process: what they share is compiled once.
+PYTEST_ARGS ?= -n auto --dist loadfile
 GRID ?= smoke
 PROFILE ?= local
 
