@@ -9,6 +9,9 @@ import pytest
 from hypothesis import settings
 
 matplotlib.use("Agg")
+# Most tests run a small program once, so that compiling is all they cost. Programs that tests start as processes of
+# their own (chapters, the command line) are compiled as users have them.
+jax.config.update("jax_disable_most_optimizations", True)
 # The same examples on every run, and no limit of time: the first example of a shape compiles.
 settings.register_profile("patchscape", deadline=None, derandomize=True, database=None)
 settings.load_profile("patchscape")
@@ -19,12 +22,6 @@ def x64():
     """Double precision within one test."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="session")
-def quick():
-    """jax.jit without the compiler's slow optimisations: small programs run once, so compiling is all they cost."""
-    return lambda function: jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(scope="session")

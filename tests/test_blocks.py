@@ -38,29 +38,29 @@ def complex_(u):
 
 
 @each_size
-def test_a_block_equals_the_product_of_its_gates(quick, q, depth):
+def test_a_block_equals_the_product_of_its_gates(q, depth):
     angles = draw(depth, q)
-    u = complex_(quick(unitary)(jnp.asarray(angles)))
+    u = complex_(jax.jit(unitary)(jnp.asarray(angles)))
     np.testing.assert_allclose(u, oracle.unitary(q, first_block(q, depth), angles.ravel()), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("q", "depth"), [(2, 1), (4, 5), (8, 3)])
-def test_a_block_is_unitary(quick, q, depth):
-    u = complex_(quick(unitary)(jnp.asarray(draw(depth, q))))
+def test_a_block_is_unitary(q, depth):
+    u = complex_(jax.jit(unitary)(jnp.asarray(draw(depth, q))))
     np.testing.assert_allclose(u.conj().T @ u, np.eye(2**q), rtol=0, atol=1e-12)
 
 
-def test_a_deep_block_stays_unitary_in_single_precision(quick):
-    u = complex_(quick(unitary)(jnp.asarray(draw(200, 6), jnp.float32)))
+def test_a_deep_block_stays_unitary_in_single_precision():
+    u = complex_(jax.jit(unitary)(jnp.asarray(draw(200, 6), jnp.float32)))
     np.testing.assert_allclose(u.conj().T @ u, np.eye(64), rtol=0, atol=2e-5)
 
 
-def test_a_block_of_zero_angles_is_its_rings(quick):
-    u = complex_(quick(unitary)(jnp.zeros((1, 2, 4))))
+def test_a_block_of_zero_angles_is_its_rings():
+    u = complex_(jax.jit(unitary)(jnp.zeros((1, 2, 4))))
     bits = (np.arange(16)[:, None] >> np.arange(4)[::-1]) & 1
     ring = (-1.0) ** (bits * np.roll(bits, -1, axis=1)).sum(1)
     np.testing.assert_allclose(u, np.diag(ring), rtol=0, atol=1e-15)
-    two = complex_(quick(unitary)(jnp.zeros((2, 2, 4))))
+    two = complex_(jax.jit(unitary)(jnp.zeros((2, 2, 4))))
     np.testing.assert_allclose(two, np.eye(16), rtol=0, atol=1e-15)
 
 
@@ -69,19 +69,19 @@ def test_the_two_gates_of_a_ring_on_two_wires_cancel():
 
 
 @each_size
-def test_the_derivative_of_a_block_is_that_of_its_gates(quick, q, depth):
+def test_the_derivative_of_a_block_is_that_of_its_gates(q, depth):
     angles, rates = draw(depth, q), draw(depth, q, seed=1)
-    _, du = quick(lambda a, r: jax.jvp(unitary, (a,), (r,)))(angles, rates)
+    _, du = jax.jit(lambda a, r: jax.jvp(unitary, (a,), (r,)))(angles, rates)
     sequence, h = first_block(q, depth), 1e-5
     ahead, behind = (oracle.unitary(q, sequence, (angles + s * rates).ravel()) for s in (h, -h))
     np.testing.assert_allclose(complex_(du), (ahead - behind) / (2 * h), rtol=0, atol=1e-8)
 
 
-def test_the_derivative_of_every_single_angle_is_exact(quick):
+def test_the_derivative_of_every_single_angle_is_exact():
     # A rotation's derivative is the same gate turned by pi, divided by two.
     q, depth = 4, 2
     angles = draw(depth, q)
-    jacobian = np.asarray(quick(jax.jacfwd(unitary))(jnp.asarray(angles))).reshape(2, 16, 16, -1)
+    jacobian = np.asarray(jax.jit(jax.jacfwd(unitary))(jnp.asarray(angles))).reshape(2, 16, 16, -1)
     for k in range(angles.size):
         shifted = angles.ravel().copy()
         shifted[k] += np.pi
@@ -89,17 +89,17 @@ def test_the_derivative_of_every_single_angle_is_exact(quick):
         np.testing.assert_allclose(complex_(jacobian[..., k]), expected, rtol=0, atol=1e-12)
 
 
-def test_reverse_mode_is_the_transpose_of_forward_mode(quick):
+def test_reverse_mode_is_the_transpose_of_forward_mode():
     angles = jnp.asarray(draw(2, 4))
     weight = jnp.asarray(np.random.default_rng(2).normal(size=(2, 16, 16)))
     f = lambda a: jnp.vdot(weight, unitary(a))  # noqa: E731
-    np.testing.assert_allclose(quick(jax.grad(f))(angles), quick(jax.jacfwd(f))(angles), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(jax.jit(jax.grad(f))(angles), jax.jit(jax.jacfwd(f))(angles), rtol=0, atol=1e-12)
 
 
-def test_layers_act_on_states_as_the_block_does(quick):
+def test_layers_act_on_states_as_the_block_does():
     random, angles = np.random.default_rng(3), draw(3, 4)
     states = random.normal(size=(2, 16, 5))
-    out = quick(blocks.apply_layers)(jnp.asarray(angles), jnp.asarray(states))
+    out = jax.jit(blocks.apply_layers)(jnp.asarray(angles), jnp.asarray(states))
     expected = oracle.unitary(4, first_block(4, 3), angles.ravel()) @ complex_(states)
     np.testing.assert_allclose(complex_(out), expected, rtol=0, atol=1e-12)
 
@@ -119,14 +119,14 @@ def test_the_real_basis_is_that_of_time_reversal(q):
         np.testing.assert_allclose(reversal @ own.conj() * (-1) ** (q // 2), own, rtol=0, atol=1e-14)
 
 
-def test_a_matrix_acts_on_both_real_parts_of_a_state(quick):
+def test_a_matrix_acts_on_both_real_parts_of_a_state():
     random = np.random.default_rng(5)
     matrix, s, rates = (jnp.asarray(random.normal(size=shape)) for shape in ((16, 16), (2, 16, 3), (2, 16, 3)))
     expected = np.einsum("ab,bcn->acn", matrix, blocks.to_real(s))
     np.testing.assert_allclose(blocks.to_real(blocks.apply(matrix, s)), expected, rtol=0, atol=1e-13)
     f = lambda m, x: jnp.vdot(rates, blocks.apply(m, x) ** 2)  # noqa: E731
     for argument in range(2):
-        found, other = (quick(mode(f, argument))(matrix, s) for mode in (jax.grad, jax.jacfwd))
+        found, other = (jax.jit(mode(f, argument))(matrix, s) for mode in (jax.grad, jax.jacfwd))
         np.testing.assert_allclose(found, other, rtol=0, atol=1e-12)
 
 

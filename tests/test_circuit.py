@@ -108,23 +108,23 @@ def test_parameters_of_another_length_are_refused():
 @pytest.mark.parametrize(
     ("q", "depth", "n_classes"), [(2, 1, 2), (2, 3, 4), (4, 2, 2), (4, 1, 8), (6, 2, 10), (8, 1, 10)]
 )
-def test_pennylane_and_the_simulator_give_the_same_expectation_values(quick, q, depth, n_classes):
+def test_pennylane_and_the_simulator_give_the_same_expectation_values(q, depth, n_classes):
     cfg = size(q, depth, n_classes)
     phi, patches = draw(cfg, 3)
     expected = np.stack(circuit.qnode(cfg)(phi, patches.T)).T  # PennyLane runs the three patches together
-    values = quick(fast(cfg))(jnp.asarray(phi), jnp.asarray(patches))
+    values = jax.jit(fast(cfg))(jnp.asarray(phi), jnp.asarray(patches))
     assert values.shape == (3, n_classes)
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")
-def test_pennylanes_parameter_shift_gradients_are_those_of_the_simulator(quick):
+def test_pennylanes_parameter_shift_gradients_are_those_of_the_simulator():
     cfg = size(4, 1, 4)
     phi, (patch,) = draw(cfg, 1)
     node = circuit.qnode(cfg, diff_method="parameter-shift")
     x = qml.numpy.array(phi, requires_grad=True), qml.numpy.array(patch, requires_grad=True)
     expected = qml.jacobian(lambda *x: qml.math.stack(node(*x)))(*x)
-    ours = quick(jax.jacfwd(lambda p, x: fast(cfg)(p, x[None])[0], argnums=(0, 1)))(
+    ours = jax.jit(jax.jacfwd(lambda p, x: fast(cfg)(p, x[None])[0], argnums=(0, 1)))(
         jnp.asarray(phi), jnp.asarray(patch)
     )
     assert all(np.abs(e).max() > 0.1 for e in expected)
@@ -133,14 +133,14 @@ def test_pennylanes_parameter_shift_gradients_are_those_of_the_simulator(quick):
 
 
 @pytest.mark.usefixtures("x64")
-def test_pennylanes_backpropagated_gradients_are_those_of_the_simulator(quick):
+def test_pennylanes_backpropagated_gradients_are_those_of_the_simulator():
     cfg = size(4, 2, 8)
     phi, (patch,) = draw(cfg, 1)
     weight = np.cos(np.arange(8.0))
     node = circuit.qnode(cfg, diff_method="backprop")
     x = qml.numpy.array(phi, requires_grad=True), qml.numpy.array(patch, requires_grad=True)
     expected = qml.grad(lambda *x: qml.math.dot(weight, qml.math.stack(node(*x))))(*x)
-    ours = quick(jax.grad(lambda p, x: weight @ fast(cfg)(p, x[None])[0], argnums=(0, 1)))(*map(jnp.asarray, x))
+    ours = jax.jit(jax.grad(lambda p, x: weight @ fast(cfg)(p, x[None])[0], argnums=(0, 1)))(*map(jnp.asarray, x))
     for a, b in zip(ours, expected, strict=True):
         assert np.abs(b).max() > 0.1
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-8)

@@ -26,8 +26,8 @@ def draw(cfg, n=6, seed=0):
 
 
 @pytest.fixture(scope="module")
-def logits(quick):
-    return lambda cfg, params, angles: quick(lambda p, x: model.logits(cfg, p, x))(params, angles)
+def logits():
+    return lambda cfg, params, angles: jax.jit(lambda p, x: model.logits(cfg, p, x))(params, angles)
 
 
 def relative(ours, expected):
@@ -36,7 +36,7 @@ def relative(ours, expected):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_patches", "depth"), [(4, 1), (4, 3), (9, 2), (16, 2)])
-def test_logits_gradients_and_hessian_vector_products_are_the_authors(author, quick, n_patches, depth):
+def test_logits_gradients_and_hessian_vector_products_are_the_authors(author, n_patches, depth):
     golden = author[f"n{n_patches}_d{depth}"]
     cfg = ModelConfig(n_patches=n_patches, depth=depth)
     angles, labels = jnp.asarray(golden["angles"]), jnp.asarray(golden["labels"].astype(np.int32))
@@ -50,7 +50,7 @@ def test_logits_gradients_and_hessian_vector_products_are_the_authors(author, qu
         ((loss, z), gradient), (_, product) = jax.jvp(jax.value_and_grad(f, has_aux=True), (params,), (v,))
         return loss, z, gradient, product
 
-    loss, z, gradient, product = quick(everything)(params, v)
+    loss, z, gradient, product = jax.jit(everything)(params, v)
     assert z.shape == (16, 10)
     assert z.dtype == jnp.float32
     np.testing.assert_allclose(z, golden["logits"], rtol=0, atol=1e-4)
@@ -134,9 +134,9 @@ def test_a_patch_repeated_gives_the_logits_of_one_patch(logits):
     np.testing.assert_allclose(logits(four, copies, angles), logits(one, params, angles), rtol=0, atol=1e-4)
 
 
-def test_each_patch_has_its_own_parameters_and_sees_its_own_pixels(quick):
+def test_each_patch_has_its_own_parameters_and_sees_its_own_pixels():
     params, angles, _ = draw(SMALL)
-    f = quick(lambda p, x: model.patch_expectations(SMALL, model.prepare(SMALL, p), x))
+    f = jax.jit(lambda p, x: model.patch_expectations(SMALL, model.prepare(SMALL, p), x))
     before = f(params, angles)
     other = f(params | {"phi": params["phi"].at[2].add(0.3)}, angles)
     changed = np.abs(other - before).max((1, 2)) > 1e-3
@@ -152,14 +152,14 @@ def test_the_logits_of_an_image_do_not_depend_on_the_others(logits):
     np.testing.assert_allclose(logits(SMALL, params, angles[3:4]), z[3:4], rtol=0, atol=1e-4)
 
 
-def test_loss_and_accuracy_are_those_of_the_logits(logits, quick):
+def test_loss_and_accuracy_are_those_of_the_logits(logits):
     params, angles, labels = draw(SMALL)
     z = np.asarray(logits(SMALL, params, angles), float)
     entropy = np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1) - z[np.arange(6), labels]
-    loss = quick(lambda p: model.loss(SMALL, p, angles, labels))(params)
+    loss = jax.jit(lambda p: model.loss(SMALL, p, angles, labels))(params)
     np.testing.assert_allclose(loss, entropy.mean(), rtol=1e-5)
     best = jnp.asarray(z.argmax(1))
-    share = quick(lambda p, y: model.accuracy(SMALL, p, angles, y))
+    share = jax.jit(lambda p, y: model.accuracy(SMALL, p, angles, y))
     assert share(params, best) == 1
     np.testing.assert_allclose(share(params, best.at[0].set((best[0] + 1) % 4)), 5 / 6, rtol=1e-6)
 
@@ -169,16 +169,16 @@ def test_cross_entropy_of_equal_logits_is_the_logarithm_of_the_number_of_classes
 
 
 @pytest.mark.parametrize("size", [1, 4, 10, 64])
-def test_the_loss_of_a_data_set_does_not_depend_on_how_it_is_cut(quick, size):
+def test_the_loss_of_a_data_set_does_not_depend_on_how_it_is_cut(size):
     params, angles, labels = draw(SMALL, n=10)
     chunks = tuple(map(jnp.asarray, data.chunks(np.asarray(angles), np.asarray(labels), size)))
     loss, accuracy = model.evaluate(SMALL, params, chunks)
-    z = quick(lambda p: model.logits(SMALL, p, angles))(params)
+    z = jax.jit(lambda p: model.logits(SMALL, p, angles))(params)
     expected = optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(accuracy, (z.argmax(1) == labels).mean(), rtol=1e-6)
-    shared = quick(lambda p: model.prepare(SMALL, p))(params)
-    parts = quick(lambda s: jax.lax.map(lambda c: model.chunk_loss(SMALL, s, c), chunks))(shared)
+    shared = jax.jit(lambda p: model.prepare(SMALL, p))(params)
+    parts = jax.jit(lambda s: jax.lax.map(lambda c: model.chunk_loss(SMALL, s, c), chunks))(shared)
     np.testing.assert_allclose(parts.sum(), expected, rtol=1e-5)
 
 

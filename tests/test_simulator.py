@@ -50,7 +50,7 @@ def scalar(expectations):
 
 
 @pytest.fixture(scope="module")
-def derivatives(quick):
+def derivatives():
     """Value, gradient, directional derivative and Hessian-vector product by both ways, each compiled once per size."""
 
     @cache
@@ -61,7 +61,7 @@ def derivatives(quick):
             (value, gradient), (slope, product) = jax.jvp(jax.value_and_grad(f), (x,), (v,))
             return {"value": value, "slope": slope, "gradient": gradient, "product": product}
 
-        return quick(all_orders)
+        return jax.jit(all_orders)
 
     return lambda cfg, x, v: (compiled(fast, cfg)(x, v), compiled(plain, cfg)(x, v))
 
@@ -81,13 +81,13 @@ def agree(ours, expected, atol):
     st.integers(1, 4),
     st.integers(0, 2**32 - 1),
 )
-def test_expectation_values_equal_those_of_the_gates(quick, q_and_classes, depth, n, seed):
+def test_expectation_values_equal_those_of_the_gates(q_and_classes, depth, n, seed):
     cfg = size(q_and_classes[0], depth, q_and_classes[1])
     (phi, patches), _ = draw(cfg, n, seed)
-    values = quick(fast(cfg))(phi, patches)
+    values = jax.jit(fast(cfg))(phi, patches)
     assert values.shape == (n, cfg.n_classes)
     assert values.dtype == jnp.float64
-    np.testing.assert_allclose(values, quick(plain(cfg))(phi, patches), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(values, jax.jit(plain(cfg))(phi, patches), rtol=0, atol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")
@@ -100,7 +100,7 @@ def test_first_and_second_derivatives_equal_those_of_the_gates(derivatives, cfg)
 
 @pytest.mark.usefixtures("x64")
 @each_size
-def test_nothing_is_lost_where_all_angles_are_exactly_zero(derivatives, quick, cfg):
+def test_nothing_is_lost_where_all_angles_are_exactly_zero(derivatives, cfg):
     x, v = draw(cfg)
     zero = jax.tree.map(jnp.zeros_like, x)
     ours, expected = derivatives(cfg, zero, v)
@@ -109,29 +109,29 @@ def test_nothing_is_lost_where_all_angles_are_exactly_zero(derivatives, quick, c
 
 
 @pytest.mark.usefixtures("x64")
-def test_a_circuit_of_zero_angles_leaves_the_zero_state(quick):
+def test_a_circuit_of_zero_angles_leaves_the_zero_state():
     cfg = size(4, 2, 8)
-    values = quick(fast(cfg))(jnp.zeros(cfg.n_params_per_qnn), jnp.zeros((3, 16)))
+    values = jax.jit(fast(cfg))(jnp.zeros(cfg.n_params_per_qnn), jnp.zeros((3, 16)))
     np.testing.assert_allclose(values, np.repeat([[0.0] * 4 + [1.0] * 4], 3, 0), rtol=0, atol=1e-15)
 
 
 @pytest.mark.usefixtures("x64")
-def test_the_dense_hessian_equals_that_of_the_gates_and_is_symmetric(quick):
+def test_the_dense_hessian_equals_that_of_the_gates_and_is_symmetric():
     cfg = size(2, 2, 4)
     (phi, patches), _ = draw(cfg, 2)
     ours, expected = (
-        quick(jax.hessian(lambda phi, way=way: scalar(way(cfg))((phi, patches))))(phi) for way in (fast, plain)
+        jax.jit(jax.hessian(lambda phi, way=way: scalar(way(cfg))((phi, patches))))(phi) for way in (fast, plain)
     )
     assert np.linalg.norm(expected) > 1
     agree(ours, expected, atol=1e-10)
     np.testing.assert_allclose(ours, ours.T, rtol=0, atol=1e-11)
 
 
-def test_single_precision_differs_from_double_by_rounding_only(quick):
+def test_single_precision_differs_from_double_by_rounding_only():
     cfg = size(4, 20, 8)
     with jax.enable_x64(True):
         (phi, patches), _ = draw(cfg, 8)
-        gradient = lambda way: quick(jax.value_and_grad(lambda p, x: scalar(way(cfg))((p, x))))  # noqa: E731
+        gradient = lambda way: jax.jit(jax.value_and_grad(lambda p, x: scalar(way(cfg))((p, x))))  # noqa: E731
         double = gradient(plain)(phi, patches)
         single = gradient(fast)(jnp.float32(phi), jnp.float32(patches))
     for a, b in zip(map(np.asarray, single), map(np.asarray, double), strict=True):
@@ -140,13 +140,13 @@ def test_single_precision_differs_from_double_by_rounding_only(quick):
 
 
 @pytest.mark.usefixtures("x64")
-def test_rotating_keeps_lengths_and_acts_on_every_wire_by_itself(quick):
+def test_rotating_keeps_lengths_and_acts_on_every_wire_by_itself():
     q, n = 3, 4
     random = np.random.default_rng(0)
     rotations = random.normal(size=(4, q, n))
     rotations /= np.linalg.norm(rotations, axis=0)
     states = random.normal(size=(2, 2**q, n))
-    out = np.asarray(quick(simulator.rotate)(jnp.asarray(rotations), jnp.asarray(states)))
+    out = np.asarray(jax.jit(simulator.rotate)(jnp.asarray(rotations), jnp.asarray(states)))
     np.testing.assert_allclose((out**2).sum((0, 1)), (states**2).sum((0, 1)), rtol=1e-12)
     for i in range(n):
         single = {
@@ -158,17 +158,17 @@ def test_rotating_keeps_lengths_and_acts_on_every_wire_by_itself(quick):
 
 
 @pytest.mark.usefixtures("x64")
-def test_what_is_prepared_is_orthogonal_and_holds_for_any_image(quick):
+def test_what_is_prepared_is_orthogonal_and_holds_for_any_image():
     cfg = size(4, 2, 4)
     (phi, patches), _ = draw(cfg, 6)
-    prepared = quick(lambda phi: simulator.prepare(cfg, phi))(phi)
+    prepared = jax.jit(lambda phi: simulator.prepare(cfg, phi))(phi)
     assert prepared.start.shape == (2, 16)
     assert prepared.encodings.shape == (2, 2, 2, 4, 4, 4)
     np.testing.assert_allclose((prepared.start**2).sum(), 1, rtol=1e-13)
     for matrix in prepared.blocks:
         assert matrix.shape == (16, 16)
         np.testing.assert_allclose(matrix.T @ matrix, np.eye(16), rtol=0, atol=1e-13)
-    together = quick(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches)
-    alone = [quick(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches[i : i + 1])[0] for i in (0, 5)]
+    together = jax.jit(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches)
+    alone = [jax.jit(lambda p, x: simulator.expectations(cfg, p, x))(prepared, patches[i : i + 1])[0] for i in (0, 5)]
     np.testing.assert_allclose(together[jnp.array([0, 5])], alone, rtol=0, atol=1e-14)
     assert np.abs(together).max() <= 1 + 1e-12

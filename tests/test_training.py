@@ -62,7 +62,7 @@ def test_the_learning_rate_falls_to_zero_and_rises_again_with_a_period_of_ten_ep
 
 
 @pytest.mark.usefixtures("x64")
-def test_the_optimiser_is_torchs_adam_with_weight_decay_in_the_gradient(quick):
+def test_the_optimiser_is_torchs_adam_with_weight_decay_in_the_gradient():
     cfg = TrainConfig(learning_rate=0.05, weight_decay=0.1, lr_half_period=3)
     n_batches, random = 4, np.random.default_rng(0)
     params = {"phi": random.normal(size=(2, 5)), "bias": random.normal(size=(3, 3))}
@@ -84,7 +84,7 @@ def test_the_optimiser_is_torchs_adam_with_weight_decay_in_the_gradient(quick):
     ours = jax.tree.map(jnp.asarray, params)
     state = optimise.init(ours)
 
-    @quick
+    @jax.jit
     def one(ours, state, step):
         updates, state = optimise.update(gradients(ours, step), state, ours)
         return optax.apply_updates(ours, updates), state
@@ -169,10 +169,10 @@ def test_a_run_starts_at_the_seeds_initial_parameters(whole, images):
         np.testing.assert_array_equal(whole.trajectory[number, 0], model.init(RUN.model, seed)["phi"])
 
 
-def test_the_minimum_is_the_epoch_with_the_least_training_loss(whole, images, quick):
+def test_the_minimum_is_the_epoch_with_the_least_training_loss(whole, images):
     np.testing.assert_array_equal(whole.minimum_epoch, whole.train_loss.argmin(1))
     assert (whole.minimum_epoch < 4).any()  # or this test would say nothing
-    evaluate = quick(lambda p: model.loss(RUN.model, p, *map(jnp.asarray, images[:2])))
+    evaluate = jax.jit(lambda p: model.loss(RUN.model, p, *map(jnp.asarray, images[:2])))
     for number, epoch in enumerate(whole.minimum_epoch):
         np.testing.assert_array_equal(whole.minimum["phi"][number], whole.trajectory[number, epoch + 1])
         params = {name: value[number] for name, value in whole.minimum.items()}
@@ -183,10 +183,10 @@ def test_the_last_point_of_the_trajectory_is_the_final_one(whole):
     np.testing.assert_array_equal(whole.trajectory[:, -1], whole.final["phi"])
 
 
-def test_curves_are_the_loss_and_accuracy_of_all_images(whole, images, quick):
+def test_curves_are_the_loss_and_accuracy_of_all_images(whole, images):
     for part, (loss, accuracy) in enumerate((CURVES[1:3], CURVES[3:5])):
         x, y = map(jnp.asarray, images[2 * part : 2 * part + 2])
-        both = quick(lambda p, x=x, y=y: (model.loss(RUN.model, p, x, y), model.accuracy(RUN.model, p, x, y)))
+        both = jax.jit(lambda p, x=x, y=y: (model.loss(RUN.model, p, x, y), model.accuracy(RUN.model, p, x, y)))
         expected = both({name: value[1] for name, value in whole.final.items()})
         np.testing.assert_allclose(getattr(whole, loss)[1, -1], expected[0], rtol=1e-4)
         np.testing.assert_allclose(getattr(whole, accuracy)[1, -1], expected[1], rtol=1e-5)
