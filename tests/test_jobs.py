@@ -46,6 +46,8 @@ def test_a_file_of_older_code_is_completed(done, tmp_path):
     new |= {f"{images}_{what}" for images in ("train", "test") for what in ("loss", "accuracy")}
     older = {name: value for name, value in whole.arrays.items() if name not in new}
     results.write(path, older, whole.meta)
+    with pytest.raises(ValueError, match=r"has no losses: add them"):
+        jobs.verify(jobs.paths(JOB, tmp_path)[0])
     assert jobs.complete(JOB, tmp_path) == path
     now = results.read(path)
     assert set(now.arrays) == set(whole.arrays)

@@ -280,11 +280,13 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
         train_loss and lambda_max (stored and again), and their relative differences.
 
     Raises:
-        ValueError: if a file is damaged or there is no stored curvature.
+        ValueError: if a file is damaged, or there is no stored curvature, or it is of older code and not completed.
     """
     record, found = read_pair(Path(run_file))
     if found is None:
         raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
+    if "train_loss" not in found.arrays:
+        raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
     run = RunConfig(**record.meta["run"])
     images, loss = _images_and_loss(run)
     params = points.flatten(minimum(record, number))
