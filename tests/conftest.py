@@ -1,5 +1,6 @@
 """What all tests share: no display, double precision on request, and programs that compile fast."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -21,6 +22,23 @@ settings.load_profile("patchscape")
 def x64():
     """Double precision within one test."""
     with jax.enable_x64(True):
+        yield
+
+
+@contextmanager
+def optimisations():
+    """Compiles programs as users have them, for a test that runs more than it compiles."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def optimised():
+    """The whole test under `optimisations`."""
+    with optimisations():
         yield
 
 

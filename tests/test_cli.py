@@ -7,7 +7,7 @@ from patchscape import results
 from patchscape.cli import app
 
 
-def test_train_stores_all_seeds_in_one_run_file_with_provenance(tmp_path):
+def test_train_stores_all_seeds_in_one_run_file_with_provenance(tmp_path, optimised):
     arguments = ["train", "--preset", "digits", "--n-patches", "4", "--depth", "1", "--epochs", "2"]
     done = CliRunner().invoke(app, [*arguments, "--seed", "3", "--seed", "4", "--trajectory", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output

@@ -215,7 +215,7 @@ def test_verify_recomputes_a_minimum_and_notices_another_number(done, tmp_path):
     assert "DIFFERS" in asked.output
 
 
-def test_a_stored_minimum_drawn_at_random_has_the_stored_loss_and_eigenvalue():
+def test_a_stored_minimum_drawn_at_random_has_the_stored_loss_and_eigenvalue(optimised):
     """A run of the laptop or controls grid; those of the paper's size take minutes (`patchscape verify`)."""
     files = [item.path for grid in ("laptop", "controls", "datasets") for item in stored.read(grid) if item.curvature]
     assert files

@@ -134,7 +134,7 @@ def test_a_batch_size_that_does_not_fit_is_refused(size, n_batches):
 
 
 @pytest.mark.slow
-def test_the_published_run_of_four_patches_and_depth_fifty_is_replayed():
+def test_the_published_run_of_four_patches_and_depth_fifty_is_replayed(optimised):
     with (PUBLISHED / "training_log_epoch0.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if (row["n_patches"], row["depth"]) == ("4", "50")]
     published = np.array([float(row["train_loss"]) for row in rows[:10]])

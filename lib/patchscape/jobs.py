@@ -5,7 +5,7 @@ Two files come out, `<name>.safetensors` and `<name>-curvature.safetensors`. Wha
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -139,9 +139,10 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
         images = data.load_run(job.run)
         loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
+        evaluate = training.evaluation(job.run.model, images)
         for number in range(len(found), len(job.seeds)):
             start = time.perf_counter()
-            found.append(_measure_minimum(job, images, loss, points.flatten(minimum(record, number))))
+            found.append(_measure_minimum(job, images, loss, evaluate, points.flatten(minimum(record, number))))
             wall += time.perf_counter() - start
             if number + 1 < len(job.seeds):
                 results.write(unfinished, _stack(found), {"identity": identity, "wall_s": wall})
@@ -184,12 +185,13 @@ def complete(job: Job, folder: str | Path) -> Path:
             return path
         images = data.load_run(job.run)
         loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
+        evaluate = training.evaluation(job.run.model, images)
         start, rows = time.perf_counter(), []
         for number in range(len(job.seeds)):
             params, columns = points.flatten(minimum(record, number)), {}
             if np.all(np.isfinite(params)):
                 if "train_loss" in missing:
-                    columns |= _evaluate(loss, images, params)
+                    columns |= _evaluate(loss, evaluate, params)
                 if "gauss_newton_trace_phi" in missing:
                     columns |= points.traces(loss, params)
                 if "expected_gauss_newton" in missing:
@@ -221,12 +223,14 @@ def minimum(record: results.Record, number: int) -> model.Params:
     return {key[len(prefix) :]: value[number] for key, value in record.arrays.items() if key.startswith(prefix)}
 
 
-def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss, params: np.ndarray) -> dict:
+def _measure_minimum(
+    job: Job, images: data.ImageData, loss: points.FullDataLoss, evaluate: Callable, params: np.ndarray
+) -> dict:
     """Columns of one minimum; a run that has diverged has no curvature, only NaN."""
     cfg = job.run.model
     if not np.all(np.isfinite(params)):
         return {}
-    found = _evaluate(loss, images, params)
+    found = _evaluate(loss, evaluate, params)
     if job.level == "top":  # too large for a dense matrix
         point = loss.at(params)
         columns, _ = points.spectrum(cfg, point.gradient, point.hessian, max_steps=40, top=1, bottom=0)
@@ -236,13 +240,13 @@ def _measure_minimum(job: Job, images: data.ImageData, loss: points.FullDataLoss
     if job.level == "core":
         return found | columns
     refined, how = points.refine(loss, params, columns["gradient_norm"])
-    again = _evaluate(loss, images, refined) | _measure_exactly(job, images, loss.unravel(refined))
+    again = _evaluate(loss, evaluate, refined) | _measure_exactly(job, images, loss.unravel(refined))
     return found | columns | how | {f"refined_{name}": value for name, value in again.items()}
 
 
-def _evaluate(loss: points.FullDataLoss, images: data.ImageData, params: np.ndarray) -> dict[str, np.ndarray]:
-    """Loss (nats) and accuracy on all training and on all test images."""
-    values, _ = training.evaluation(loss.cfg, images)({name: v[None] for name, v in loss.unravel(params).items()})
+def _evaluate(loss: points.FullDataLoss, evaluate: Callable, params: np.ndarray) -> dict[str, np.ndarray]:
+    """Loss (nats) and accuracy on all training and on all test images; `evaluate` from `training.evaluation`."""
+    values, _ = evaluate({name: v[None] for name, v in loss.unravel(params).items()})
     return {name: value[0] for name, value in values.items()}
 
 

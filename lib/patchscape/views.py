@@ -131,12 +131,15 @@ def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.
     images = data.load_run(run)
     minima = [points.flatten(jobs.minimum(record, i)).astype(np.float64) for i in range(len(record.meta["seeds"]))]
     minimum = minima[number]
+    epoch = int(record.arrays["minimum_epoch"][number])
+    if epoch < 0:
+        raise ValueError(f"number={number}: this run has no minimum (it diverged), so there is nothing to look at.")
     again = training.train(run, images, seeds=[record.meta["seeds"][number]], keep_trajectory=True)
-    epoch = _same_minimum(record, number, again)
     loss = _loss(run, images)
     walk = again.trajectory[0].reshape(run.train.epochs + 1, -1).astype(np.float64)
     n_bias = len(minimum) - walk.shape[1]
     with_bias = np.concatenate([np.broadcast_to(minimum[:n_bias], (len(walk), n_bias)), walk], 1)
+    _check_minimum(loss, epoch, with_bias[epoch + 1], minimum)
     plane = oriented(landscape.pca_plane(with_bias, epoch + 1))
     out = _along_path(loss, with_bias, plane) | {
         "retrained_difference": np.abs(walk[epoch + 1] - minimum[n_bias:]).max()
@@ -176,18 +179,14 @@ def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.
     return {name: np.asarray(value, np.float32) for name, value in out.items()}
 
 
-def _same_minimum(record: results.Record, number: int, again: training.Trained) -> int:
-    """Returns the epoch of the minimum if both trainings agree on it."""
-    epoch = int(record.arrays["minimum_epoch"][number])
-    if epoch < 0:
-        raise ValueError(f"number={number}: this run has no minimum (it diverged), so there is nothing to look at.")
-    stored, now = float(record.arrays["train_loss"][number, epoch]), float(again.train_loss[0, epoch])
-    if int(again.minimum_epoch[0]) != epoch or abs(now / stored - 1) > jobs.SAME_LOSS:
+def _check_minimum(loss: Callable, epoch: int, again: np.ndarray, stored: np.ndarray) -> None:
+    """Refuses a path that misses the stored minimum; both losses are of today's code."""
+    ours, theirs = landscape.path_losses(loss, np.zeros_like(stored), np.stack([again, stored]), np.eye(2)).tolist()
+    if not abs(ours / theirs - 1) <= jobs.SAME_LOSS:
         raise ValueError(
-            f"trained again, the loss at epoch {epoch} is {now:.8g}, not {stored:.8g} as stored: use the machine and "
-            f"the library versions that the run file names."
+            f"trained again, the loss at epoch {epoch} is {ours:.8g}, not {theirs:.8g} as at the stored minimum: use "
+            f"the machine and the library versions that the run file names."
         )
-    return epoch
 
 
 def _loss(run: RunConfig, images: data.ImageData) -> Callable[[jax.Array], jax.Array]:

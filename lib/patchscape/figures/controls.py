@@ -48,7 +48,7 @@ def _decades(*axes: Axis) -> None:
 
 
 def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mapping) -> None:
-    """Every run as a small dot; mean and one standard deviation of each group, joined by a line."""
+    """Every run as a small dot; geometric mean and standard deviation of each group, joined by a line."""
     values = sorted(table[hue].unique())
     tints = _tints(values, hue)
     for i, value in enumerate(values):
@@ -59,9 +59,12 @@ def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mappin
         for place, group in zip(places, groups, strict=True):
             spread = np.exp(np.linspace(-0.015, 0.015, len(group)))
             ax.plot(place * shift * spread, group, ".", color=tints[value], alpha=0.45, ms=5, mew=0)
-        mean, sd = [g.mean() for g in groups], [g.std(ddof=1) if len(g) > 1 else 0 for g in groups]
+        logs = [np.log(g) for g in groups]
+        middle = np.exp([g.mean() for g in logs])
+        factor = np.exp([g.std(ddof=1) if len(g) > 1 else 0 for g in logs])
         look = {"color": tints[value], "marker": _MARKERS[i % 6], "ms": 5, "capsize": 3, "lw": 1.2}
-        ax.errorbar(np.array(places) * shift, mean, sd, label=names.get(value, f"{value:g}"), **look)
+        bars = middle - middle / factor, middle * factor - middle
+        ax.errorbar(np.array(places) * shift, middle, bars, label=names.get(value, f"{value:g}"), **look)
 
 
 def runs_against(
@@ -83,17 +86,17 @@ def runs_against(
         hue: field that sets colour and marker.
         names: labels of its values in the legend.
         legend: title of the legend.
-        slope: if given, a dashed line of this power law through the mean at the smallest x in every panel.
+        slope: if given, a dashed line of this power law through the largest mean at the smallest x.
 
     Returns:
-        The figure: every run as a dot; mean and standard deviation over seeds.
+        The figure: every run as a dot; geometric mean and standard deviation over seeds.
     """
     fig, axes = plt.subplots(1, len(ys), figsize=(3.7 * len(ys), 3.5), squeeze=False)
     for ax, y in zip(axes[0], ys, strict=True):
         _dots(ax, table, x, y, hue, names or {})
         places = np.array(sorted(table[x].unique()), float)
         if slope is not None and len(places) > 1:
-            first = table[table[x] == places[0]].groupby(hue)[y].mean().max()
+            first = np.exp(np.log(table[table[x] == places[0]].set_index(hue)[y]).groupby(level=0).mean().max())
             ax.plot(places, first * (places / places[0]) ** slope, "--", color=INK, lw=1)
         ax.set(xscale="log", yscale="log", xlabel=LABELS[x], ylabel=LABELS[y])
         ax.set_xticks(places, [f"{v:g}" for v in places])
@@ -122,7 +125,8 @@ def with_published(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     for ax, rows, title in ((left, table, "stored grid"), (right, published, "published, one run each")):
         tints, label = _tints(sorted(rows.depth.unique()), "depth"), r"$\propto 1/n$ from $n = 4$"
         for d, tint in tints.items():
-            means = rows[(rows.depth == d) & (rows.n_patches >= 4)].groupby("n_patches").lambda_max.mean()
+            several = rows[(rows.depth == d) & (rows.n_patches >= 4)].set_index("n_patches").lambda_max
+            means = np.exp(np.log(several).groupby(level=0).mean())
             n = np.array(means.index, float)
             if len(n) > 1:  # an unfinished grid may have no more at some depth
                 ax.plot(n, means.iloc[0] * n[0] / n, ":", color=tint, lw=1, label=label)
