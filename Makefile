@@ -26,9 +26,6 @@ export JUPYTER_RUNTIME_DIR := $(STATE)/jupyter/runtime
 export JUPYTER_PREFER_ENV_PATH := 1
 export MPLCONFIGDIR := $(STATE)/matplotlib
 export JAX_COMPILATION_CACHE_DIR := $(STATE)/jax
-# The pinned jaxlib compiles our programs in two thirds of the time without its newer code generator, and they run as
-# fast. A flag that a jaxlib does not know stops it: `make lock` may ask for a look at this one.
-export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

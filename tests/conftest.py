@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from patchscape import chapters
+
 matplotlib.use("Agg")
+chapters.compile_fast()
 # Most tests run a small program once, so that compiling is all they cost. Programs that tests start as processes of
 # their own (chapters, the command line) are compiled as users have them.
 jax.config.update("jax_disable_most_optimizations", True)
