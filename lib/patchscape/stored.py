@@ -38,7 +38,7 @@ def read(grid: str, folder: str | Path | None = None) -> Iterator[Stored]:
         folder: where to look; default is data/results/GRID.
 
     Yields:
-        One item per configuration, in the order of the file names.
+        One item per configuration, in the order of the file names, n = 4 before n = 16.
 
     Raises:
         ValueError: if there is no such grid, a file is damaged, or a curvature file belongs to another run.
@@ -46,7 +46,8 @@ def read(grid: str, folder: str | Path | None = None) -> Iterator[Stored]:
     if grid not in (*grids.names(), "replay"):
         raise ValueError(f"no grid '{grid}': choose one of {', '.join(grids.names())}.")
     where = data.folder() / "results" / grid if folder is None else Path(folder)
-    for path in sorted(where.glob("*.safetensors")):
+    numbers_in_order = lambda path: [(len(word), word) for word in path.stem.split("-")]  # noqa: E731
+    for path in sorted(where.glob("*.safetensors"), key=numbers_in_order):
         if not path.stem.endswith("-curvature"):
             record, curvature = jobs.read_pair(path)
             yield Stored(path, RunConfig(**record.meta["run"]), record, curvature)
