@@ -39,10 +39,11 @@ def _tints(values: Sequence, hue: str) -> dict:
 
 
 def _decades(*axes: Axis) -> None:
-    """Ticks written as plain numbers, at 1, 2 and 5 of a decade if the axis is short."""
+    """Ticks written as plain numbers: at 1, 2 and 5 of a decade on a short axis, every other decade on a long one."""
     for axis in axes:
         low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=20))
+        step = 100 if high > 1e5 * low else 10
+        axis.set_major_locator(LogLocator(step, subs=(1, 2, 5) if high < 60 * low else (1,), numticks=20))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
 
