@@ -167,6 +167,27 @@ def test_the_ritz_values_are_those_of_matfree():
     np.testing.assert_allclose(ours.values[0][::-1], np.linalg.eigvalsh(diagonal), atol=1e-10)
 
 
+@pytest.mark.parametrize("spread", [1.0, 1e6], ids=["even", "a top that converges early"])
+def test_a_quadrature_rule_uses_all_its_products_and_has_the_moments_of_its_start(spread):
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((50, 50)))[0]
+    values = np.r_[spread, rng.uniform(-1, 1, 49)]
+    matrix = (basis * values) @ basis.T
+    nodes, weights = spectra.quadrature(lambda v: matrix @ v, 50, steps=20, starts=200)
+    assert nodes.shape == weights.shape == (200, 20)
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-12)
+    start = np.random.default_rng(3).standard_normal(50)  # as `lanczos` draws it
+    start /= np.linalg.norm(start)
+    image = start
+    for power in range(1, 6):
+        image = matrix @ image
+        assert np.sum(weights[3] * nodes[3] ** power) == pytest.approx(start @ image, rel=1e-9)
+    traces = 50 * np.sum(weights * nodes, 1)
+    assert abs(traces.mean() - values.sum()) < 4 * traces.std(ddof=1) / np.sqrt(200)
+    with pytest.raises(ValueError, match="steps=51: choose from 1 to the size of the matrix, 50"):
+        spectra.quadrature(lambda v: v, 50, steps=51, starts=1)
+
+
 def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvature(x64):
     one = ModelConfig(n_patches=1, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0, stride=0)
     start = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(one, 0))

@@ -95,6 +95,32 @@ def lanczos(
     return Krylov(values, residuals, inner[:, 0] ** 2, vectors, step)
 
 
+def quadrature(
+    matvec: Callable[[np.ndarray], np.ndarray], size: int, *, steps: int, starts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quadrature rules for the spectral density, one from each of several random starts.
+
+    The mean over starts estimates the mean over eigenvalues: of a function f, as the sum of weights * f(nodes).
+
+    Args:
+        matvec: (size,) -> (size,), float64 in and out, symmetric.
+        size: of the matrix.
+        steps: products for each start, none left out; at most size.
+        starts: number of starts, with seeds from 0.
+
+    Returns:
+        Nodes (starts, steps) in decreasing order, and weights (starts, steps) that sum to 1 for each start.
+
+    Raises:
+        ValueError: if steps is not from 1 to size.
+    """
+    if not 1 <= steps <= size:
+        raise ValueError(f"steps={steps}: choose from 1 to the size of the matrix, {size}.")
+    # that so many values are wanted keeps the iteration from ending early
+    found = [lanczos(matvec, size, seed=seed, max_steps=steps, top=steps) for seed in range(starts)]
+    return np.stack([k.values[0] for k in found]), np.stack([k.weights[0] for k in found])
+
+
 def _tridiagonal(diagonal: list[np.ndarray], beside: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues (B, k) in decreasing order, and eigenvectors (B, k, k) as columns, of tridiagonal matrices."""
     a = np.stack(diagonal, 1)

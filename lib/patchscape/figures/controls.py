@@ -224,21 +224,25 @@ def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, n
     """Draws, rank by rank, the ratio of neighbouring eigenvalues and what lies in the span of the class means.
 
     Args:
-        spectra: label -> (S, k) leading eigenvalues of S runs, in decreasing order.
-        overlaps: label -> (S, k) overlap of each eigenvector with the class means.
+        spectra: "n = 4, d = 6" -> (S, k) leading eigenvalues of S runs, in decreasing order.
+        overlaps: likewise, overlap of each eigenvector with the class means.
         n_classes: number of classes.
 
     Returns:
-        The figure: mean over runs, and the range that holds all runs.
+        The figure: mean over runs, and the range that holds all runs; the deeper, the darker.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.6), sharex=True)
-    tints = plt.get_cmap("viridis")(np.linspace(0, 0.8, len(spectra)))
-    for (label, values), tint in zip(spectra.items(), tints, strict=True):
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 4.2), sharex=True)
+    sizes = {label: tuple(int(part.split("=")[1]) for part in label.split(",")) for label in spectra}
+    depths = sorted({d for _, d in sizes.values()})
+    for label, values in spectra.items():
+        n, d = sizes[label]
+        place = depths.index(d)
+        look = {"color": colour(n), "alpha": (place + 1) / len(depths), "marker": _MARKERS[place % 6]}
         ratios = values[:, :-1] / values[:, 1:]
         for ax, data in ((left, ratios), (right, overlaps[label])):
             rank = np.arange(1, data.shape[1] + 1)
-            ax.plot(rank, data.mean(0), "o-", ms=3.5, lw=1, color=tint, label=label)
-            ax.fill_between(rank, data.min(0), data.max(0), color=tint, alpha=0.15, lw=0)
+            ax.plot(rank, data.mean(0), ms=3.5, lw=1, label=label, **look)
+            ax.fill_between(rank, data.min(0), data.max(0), color=colour(n), alpha=0.08, lw=0)
     for ax in (left, right):
         ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
         ax.set_xlabel("rank $r$")
@@ -246,7 +250,7 @@ def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, n
     left.annotate("C − 1 ", (n_classes - 1, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top", color=INK)
     left.set_ylabel(r"$\lambda_r / \lambda_{r+1}$")
     right.set_ylabel("share in class-mean span")
-    left.legend(fontsize=7)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     return fig
 
 
