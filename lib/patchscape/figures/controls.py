@@ -10,9 +10,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from patchscape.figures.style import INK, PUBLISHED, colour
+from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour
 
-_MARKERS = ("o", "s", "^", "v", "P", "X")
 LABELS = {
     "lambda_max": r"$\lambda_{\max}$ (nats / rad$^2$)",
     "refined_lambda_max": r"$\lambda_{\max}$, refined (nats / rad$^2$)",
@@ -63,7 +62,7 @@ def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mappin
         logs = [np.log(g) for g in groups]
         middle = np.exp([g.mean() for g in logs])
         factor = np.exp([g.std(ddof=1) if len(g) > 1 else 0 for g in logs])
-        look = {"color": tints[value], "marker": _MARKERS[i % 6], "ms": 5, "capsize": 3, "lw": 1.2}
+        look = {"color": tints[value], "marker": MARKERS[i % 6], "ms": 5, "capsize": 3, "lw": 1.2}
         bars = middle - middle / factor, middle * factor - middle
         ax.errorbar(np.array(places) * shift, middle, bars, label=names.get(value, f"{value:g}"), **look)
 
@@ -182,7 +181,7 @@ def generalisation(table: pd.DataFrame) -> Figure:
     depths = sorted(table.depth.unique())
     for (n, d), rows in table.groupby(["n_patches", "depth"]):
         for ax, y in zip(axes, ("test_loss", "gap"), strict=True):
-            look = {"marker": _MARKERS[depths.index(d) % 6], "ms": 4.5, "ls": "none", "alpha": 0.75}
+            look = {"marker": MARKERS[depths.index(d) % 6], "ms": 4.5, "ls": "none", "alpha": 0.75}
             ax.plot(rows.lambda_max, rows[y], color=colour(n), label=f"n = {n}, d = {d}", **look)
             ax.set(xscale="log", xlabel=LABELS["lambda_max"], ylabel=LABELS[y])
             _decades(ax.xaxis)
@@ -217,40 +216,6 @@ def bound_stored(table: pd.DataFrame) -> Figure:
     right.set_xticks(n, [f"{v:g}" for v in n])
     right.xaxis.set_minor_locator(NullLocator())
     _decades(right.yaxis)
-    return fig
-
-
-def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, np.ndarray], n_classes: int) -> Figure:
-    """Draws, rank by rank, the ratio of neighbouring eigenvalues and what lies in the span of the class means.
-
-    Args:
-        spectra: "n = 4, d = 6" -> (S, k) leading eigenvalues of S runs, in decreasing order.
-        overlaps: likewise, overlap of each eigenvector with the class means.
-        n_classes: number of classes.
-
-    Returns:
-        The figure: mean over runs, and the range that holds all runs; the deeper, the darker.
-    """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 4.2), sharex=True)
-    sizes = {label: tuple(int(part.split("=")[1]) for part in label.split(",")) for label in spectra}
-    depths = sorted({d for _, d in sizes.values()})
-    for label, values in spectra.items():
-        n, d = sizes[label]
-        place = depths.index(d)
-        look = {"color": colour(n), "alpha": (place + 1) / len(depths), "marker": _MARKERS[place % 6]}
-        ratios = values[:, :-1] / values[:, 1:]
-        for ax, data in ((left, ratios), (right, overlaps[label])):
-            rank = np.arange(1, data.shape[1] + 1)
-            ax.plot(rank, data.mean(0), ms=3.5, lw=1, label=label, **look)
-            ax.fill_between(rank, data.min(0), data.max(0), color=colour(n), alpha=0.08, lw=0)
-    for ax in (left, right):
-        ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
-        ax.set_xlabel("rank $r$")
-        ax.set_xticks(range(1, data.shape[1] + 1, 2))
-    left.annotate("C − 1 ", (n_classes - 1, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top", color=INK)
-    left.set_ylabel(r"$\lambda_r / \lambda_{r+1}$")
-    right.set_ylabel("share in class-mean span")
-    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     return fig
 
 

@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from patchscape.figures.style import INK, PUBLISHED, colour
+from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour
 
 _LAMBDA = r"$\lambda_{\max}$ (nats / rad$^2$)"
 _SCALED = r"$\lambda_{\max}\, n / (1 - e^{-L})$ (nats / rad$^2$)"
-_MARKERS = ("o", "s", "^", "v", "P", "X")
 
 
 def _runs(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
@@ -77,7 +76,7 @@ def lambda_rescaled(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
     ):
         for i, (n, group) in enumerate(table.groupby("n_patches")):
             shift = 1 + 0.02 * (i - 1)  # keeps points of equal depth apart
-            style = PUBLISHED if table is published else {"marker": _MARKERS[i], "linestyle": "none", "alpha": 0.75}
+            style = PUBLISHED if table is published else {"marker": MARKERS[i], "linestyle": "none", "alpha": 0.75}
             style = style | {"color": colour(n), "label": f"n = {n}"}
             ax.plot(group.angles * shift, group.scaled, **style)
         ax.set(xscale="log", yscale="log", xlabel="trainable angles of one circuit $m$")
@@ -102,7 +101,7 @@ def not_converged(table: pd.DataFrame) -> Figure:
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4))
     for i, (n, group) in enumerate(table.groupby("n_patches")):
-        style = {"marker": _MARKERS[i], "linestyle": "none", "color": colour(n), "alpha": 0.75, "label": f"n = {n}"}
+        style = {"marker": MARKERS[i], "linestyle": "none", "color": colour(n), "alpha": 0.75, "label": f"n = {n}"}
         left.plot(group.train_loss, group.gradient_norm, **style)
         right.plot(group.train_loss, 100 * group.lambda_min / group.lambda_max, **style)
     right.axhline(0, color=INK, lw=0.8)

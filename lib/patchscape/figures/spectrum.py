@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from patchscape.figures.style import INK
+from patchscape.figures.style import INK, by_size
 
 _PARTS = {"H": "black", "G": "#0072b2", "R": "#d55e00"}
 _OUTLIER = "#cc79a7"
@@ -153,34 +153,64 @@ def cumulative_density(exact: np.ndarray, nodes: np.ndarray, weights: np.ndarray
     return fig
 
 
+def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, np.ndarray], n_classes: int) -> Figure:
+    """Draws, rank by rank, the ratio of neighbouring eigenvalues and what lies in the span of the class means.
+
+    Args:
+        spectra: "n = 4, d = 6" -> (S, k) leading eigenvalues of S runs, in decreasing order.
+        overlaps: likewise, overlap of each eigenvector with the class means.
+        n_classes: number of classes.
+
+    Returns:
+        The figure: mean over runs, and the range that holds all runs; the deeper, the darker.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 4.2), sharex=True)
+    looks = by_size(spectra)
+    for label, values in spectra.items():
+        ratios = values[:, :-1] / values[:, 1:]
+        for ax, data in ((left, ratios), (right, overlaps[label])):
+            rank = np.arange(1, data.shape[1] + 1)
+            ax.plot(rank, data.mean(0), ms=3.5, lw=1, label=label, **looks[label])
+            ax.fill_between(rank, data.min(0), data.max(0), color=looks[label]["color"], alpha=0.08, lw=0)
+    for ax in (left, right):
+        ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
+        ax.set_xlabel("rank $r$")
+        ax.set_xticks(range(1, data.shape[1] + 1, 2))
+    left.annotate("C − 1 ", (n_classes - 1, 0.97), xycoords=("data", "axes fraction"), ha="right", va="top", color=INK)
+    left.set_ylabel(r"$\lambda_r / \lambda_{r+1}$")
+    right.set_ylabel("share in class-mean span")
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return fig
+
+
 def where_eigenvectors_live(places: Mapping[str, Mapping[str, np.ndarray]], n_classes: int) -> Figure:
     """Draws, rank by rank, how leading eigenvectors share out among bias and patches, and how they meet the gradient.
 
     Args:
-        places: label -> {"vector_shares" (S, k, n + 1), shares of squared length on each patch and then on the bias;
-            "gradient_overlap" (S, k), squared cosine with the gradient}, of S runs.
+        places: "n = 4, d = 6" -> {"vector_shares" (S, k, n + 1), shares of squared length on each patch and then on the
+            bias; "gradient_overlap" (S, k), squared cosine with the gradient}, of S runs.
         n_classes: number of classes.
 
     Returns:
-        The figure: mean over runs, and the range that holds all runs.
+        The figure: mean over runs, and the range that holds all runs; the deeper, the darker.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(9.4, 3.5), sharex=True)
-    tints = plt.get_cmap("viridis")(np.linspace(0, 0.8, len(places)))
+    fig, axes = plt.subplots(1, 3, figsize=(9.4, 4.1), sharex=True)
+    looks = by_size(places)
     titles = ("share on the bias", "patches taken part in, of $n$", "gradient in the first $r$")
-    for (label, found), tint in zip(places.items(), tints, strict=True):
+    for label, found in places.items():
         shares = found["vector_shares"]
         on_patches = shares[..., :-1]
         part = np.square(on_patches.sum(-1)) / np.square(on_patches).sum(-1) / on_patches.shape[-1]
         for ax, values in zip(axes, (shares[..., -1], part, found["gradient_overlap"].cumsum(1)), strict=True):
             rank = np.arange(1, values.shape[1] + 1)
-            ax.plot(rank, values.mean(0), "o-", ms=3.5, lw=1, color=tint, label=label)
-            ax.fill_between(rank, values.min(0), values.max(0), color=tint, alpha=0.15, lw=0)
+            ax.plot(rank, values.mean(0), ms=3.5, lw=1, label=label, **looks[label])
+            ax.fill_between(rank, values.min(0), values.max(0), color=looks[label]["color"], alpha=0.08, lw=0)
     for ax, title in zip(axes, titles, strict=True):
         ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
         ax.set(xlabel="rank $r$", title=title, ylim=(0, 1.02), xticks=range(1, values.shape[1] + 1, 2))
         ax.title.set_fontsize(10)
     axes[0].set_ylabel("share")
-    axes[0].legend(fontsize=7)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return fig
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from patchscape import results
 
 INK = "#444444"  # readable on white and, with the white canvas, in dark mode
+MARKERS = ("o", "s", "^", "v", "P", "X")
 PUBLISHED = {"marker": "D", "color": "black", "markerfacecolor": "none", "linestyle": "none"}
 _COLOURS = {1: "#7f7f7f", 4: "#0072b2", 9: "#d55e00", 16: "#009e73", 25: "#e69f00", 49: "#cc79a7"}  # Okabe-Ito
 
@@ -21,6 +22,24 @@ _COLOURS = {1: "#7f7f7f", 4: "#0072b2", 9: "#d55e00", 16: "#009e73", 25: "#e69f0
 def colour(n_patches: int) -> str:
     """Returns the colour that stands for a number of patches throughout the book."""
     return _COLOURS.get(n_patches, "#56b4e9")
+
+
+def by_size(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Returns how lines of configurations look: the colour of the number of patches, the deeper the darker.
+
+    Args:
+        labels: such as "n = 4, d = 6".
+
+    Returns:
+        By label, keywords of `plot`.
+    """
+    sizes = {label: tuple(int(part.split("=")[1]) for part in label.split(",")) for label in labels}
+    depths = sorted({d for _, d in sizes.values()})
+    places = {label: depths.index(d) for label, (_, d) in sizes.items()}
+    return {
+        label: {"color": colour(n), "alpha": (places[label] + 1) / len(depths), "marker": MARKERS[places[label] % 6]}
+        for label, (n, _) in sizes.items()
+    }
 
 
 def use_style() -> None:
