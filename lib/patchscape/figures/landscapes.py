@@ -309,15 +309,20 @@ def snapshot_ensembles(tables: dict[str, pd.DataFrame]) -> Figure:
     Returns:
         The figure, one panel per table; right and up is where the ensemble is better.
     """
-    fig, axes = plt.subplots(1, len(tables), figsize=(3.9 * len(tables), 3.6), squeeze=False)
-    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
+    rows = 1 if len(tables) < 4 else 2
+    columns = -(-len(tables) // rows)
+    fig, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 3.3 * rows), squeeze=False)
+    for ax in axes.flat[len(tables) :]:
+        ax.remove()
+    for ax, (title, table) in zip(axes.flat, tables.items(), strict=False):
         marker = PUBLISHED if title == "published" else {"marker": "o", "ls": "none", "alpha": 0.8}
-        for n, rows in table.groupby("n_patches"):
-            ax.plot(rows.gain_loss, 100 * rows.gain_accuracy, **(marker | {"color": colour(n)}), label=f"n = {n}")
+        for n, runs in table.groupby("n_patches"):
+            ax.plot(runs.gain_loss, 100 * runs.gain_accuracy, **(marker | {"color": colour(n)}), label=f"n = {n}")
         ax.axhline(0, color=INK, lw=0.8)
         ax.axvline(0, color=INK, lw=0.8)
         ax.set_xlabel("test loss saved (nats)")
         ax.set_title(title, size=11)
         ax.legend(fontsize=8)
-    axes[0, 0].set_ylabel("test accuracy gained (%)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("test accuracy gained (%)")
     return fig
