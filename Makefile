@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PARAMS ?= params/quick.yaml
 PORT ?= 8000
 # A file of tests stays with one process: what they share is compiled once.
-PYTEST_ARGS ?= -n auto --dist loadfile
+PYTEST_ARGS ?= -n auto --dist loadfile --durations=15
 GRID ?= smoke
 PROFILE ?= local
 
