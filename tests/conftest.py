@@ -14,7 +14,7 @@ from patchscape import chapters
 matplotlib.use("Agg")
 chapters.compile_fast()
 # Most tests run a small program once, so that compiling is all they cost. Programs that tests start as processes of
-# their own (chapters, the command line) are compiled as users have them.
+# their own (chapters, the command line) are optimised, as users have them.
 jax.config.update("jax_disable_most_optimizations", True)
 # The same examples on every run, and no limit of time: the first example of a shape compiles.
 settings.register_profile("patchscape", deadline=None, derandomize=True, database=None)

@@ -103,3 +103,14 @@ def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
         assert 1 / 1.5 < pair.loss_factor.value < 1.5
         assert pair.angles_per_patch >= 1
         assert pair.lambda_max.n == len(grids.SEEDS)
+
+
+def test_ensembles_gain_where_the_protocol_is_the_papers_and_not_in_the_small_runs():
+    """The verdict of the chapter on the landscape, over what is stored."""
+    whole = stored.paper_runs().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])
+    assert len(whole) == 2
+    assert (whole.ensemble_test_loss < whole.test_loss).all()
+    assert (whole.ensemble_test_accuracy > whole.test_accuracy).all()
+    small = stored.runs(["laptop"]).dropna(subset=["ensemble_test_loss"])
+    assert len(small)
+    assert (small.ensemble_test_accuracy < small.test_accuracy).all()

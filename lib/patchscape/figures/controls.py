@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from scipy.stats import gmean, gstd
 
 from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour
 
@@ -59,9 +60,7 @@ def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mappin
         for place, group in zip(places, groups, strict=True):
             spread = np.exp(np.linspace(-0.015, 0.015, len(group)))
             ax.plot(place * shift * spread, group, ".", color=tints[value], alpha=0.45, ms=5, mew=0)
-        logs = [np.log(g) for g in groups]
-        middle = np.exp([g.mean() for g in logs])
-        factor = np.exp([g.std(ddof=1) if len(g) > 1 else 0 for g in logs])
+        middle, factor = np.array([(gmean(g), gstd(g) if len(g) > 1 else 1.0) for g in groups]).T
         look = {"color": tints[value], "marker": MARKERS[i % 6], "ms": 5, "capsize": 3, "lw": 1.2}
         bars = middle - middle / factor, middle * factor - middle
         ax.errorbar(np.array(places) * shift, middle, bars, label=names.get(value, f"{value:g}"), **look)
@@ -96,7 +95,7 @@ def runs_against(
         _dots(ax, table, x, y, hue, names or {})
         places = np.array(sorted(table[x].unique()), float)
         if slope is not None and len(places) > 1:
-            first = np.exp(np.log(table[table[x] == places[0]].set_index(hue)[y]).groupby(level=0).mean().max())
+            first = table[table[x] == places[0]].dropna(subset=[y]).groupby(hue)[y].agg(gmean).max()
             ax.plot(places, first * (places / places[0]) ** slope, "--", color=INK, lw=1)
         ax.set(xscale="log", yscale="log", xlabel=LABELS[x], ylabel=LABELS[y])
         ax.set_xticks(places, [f"{v:g}" for v in places])
@@ -125,8 +124,8 @@ def with_published(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     for ax, rows, title in ((left, table, "stored grid"), (right, published, "published, one run each")):
         tints, label = _tints(sorted(rows.depth.unique()), "depth"), r"$\propto 1/n$ from $n = 4$"
         for d, tint in tints.items():
-            several = rows[(rows.depth == d) & (rows.n_patches >= 4)].set_index("n_patches").lambda_max
-            means = np.exp(np.log(several).groupby(level=0).mean())
+            several = rows[(rows.depth == d) & (rows.n_patches >= 4)].dropna(subset=["lambda_max"])
+            means = several.groupby("n_patches").lambda_max.agg(gmean)
             n = np.array(means.index, float)
             if len(n) > 1:  # an unfinished grid may have no more at some depth
                 ax.plot(n, means.iloc[0] * n[0] / n, ":", color=tint, lw=1, label=label)
