@@ -13,7 +13,7 @@ from patchscape import cli, data, grids, jobs, landscape, model, results, views
 def made(tmp_path_factory):
     """A folder with a trained job and its landscapes."""
     folder = tmp_path_factory.mktemp("landscapes")
-    with optimisations():  # without them a seed alone rounds differently than beside others
+    with optimisations():
         jobs.train(JOB, folder)
         views.make(JOB, folder, folder / "landscapes")
     return folder
@@ -34,7 +34,9 @@ def test_every_picture_passes_through_the_stored_minimum(made):
     other = run.arrays["train_loss"][1, run.arrays["minimum_epoch"][1]]
     np.testing.assert_allclose(a["between"][:, -1], other, rtol=1e-4)
     np.testing.assert_allclose(a["between_shortest"][:, -1], other, rtol=1e-3)  # the same point modulo 2 pi
-    assert a["retrained_difference"] == 0
+    # Alone a seed is rounded differently than beside others; how differently, depends on the machine.
+    others = np.abs(np.diff(run.arrays["minimum/phi"], axis=0)).max()
+    assert a["retrained_difference"] < 1e-3 * others
     assert record.meta["seeds"] == [0]
     assert {"code", "device"} <= record.meta["provenance"].keys()
     assert views.path(JOB, made / "landscapes").stat().st_size < 100_000

@@ -1,8 +1,8 @@
 """Stored pictures of the loss around a minimum: planes and lines, the same windows for every configuration.
 
-A run file keeps minima but no paths, so a seed is trained again (it comes out the same, bit by bit, with the same code
-on the same kind of machine) and everything that needs its path is computed on the way. One file per job, one entry per
-seed.
+A run file keeps minima but no paths, so a seed is trained again and everything that needs its path is computed on the
+way. It comes out the same up to rounding: trained alone, its sums may be rounded in another order than beside others.
+What is left of the difference is stored. One file per job, one entry per seed.
 """
 
 import time
