@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 
 from patchscape import config, data, derivatives, model, results, simulator, speed
 from patchscape.config import ModelConfig
-from patchscape.points import FullDataLoss
+from patchscape.full_data import FullDataLoss
 
 # (qubits, depth, images, contestants): against depth, against images, against qubits
 ALL = ("patchscape", "plain_jax", "torchquantum", "lightning")

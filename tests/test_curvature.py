@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from patchscape import curvature, model, points
+from patchscape import curvature, full_data, model
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=3.0)
@@ -57,7 +57,7 @@ def test_product_with_a_vector_equals_the_dense_hessian_times_it(problem, hessia
 def test_product_over_chunks_does_not_depend_on_their_size(problem, hessian, chunk):
     params, angles, labels, _ = problem
     flat, unravel = ravel_pytree(params)
-    loss = points.FullDataLoss(CFG, np.asarray(angles), np.asarray(labels), chunk)
+    loss = full_data.FullDataLoss(CFG, np.asarray(angles), np.asarray(labels), chunk)
     at = loss.at(flat)
     product, gradient = at.hessian, at.gradient
     v = np.random.default_rng(1).normal(size=flat.size)
@@ -140,7 +140,7 @@ devices = jax.devices()
 assert len(devices) == 4
 results = []
 for where in (None, devices, devices[:2]):
-    loss = points.FullDataLoss(cfg, angles, labels, chunk=8, devices=where)
+    loss = full_data.FullDataLoss(cfg, angles, labels, chunk=8, devices=where)
     at = loss.at(point)
     product, gradient = at.hessian, at.gradient
     results.append((product(v), gradient))
@@ -150,7 +150,7 @@ for other in results[1:]:
     np.testing.assert_allclose(other[0], results[0][0], atol=1e-12)
     np.testing.assert_allclose(other[1], results[0][1], atol=1e-12)
 try:
-    points.FullDataLoss(cfg, angles, labels, chunk=7, devices=devices)
+    full_data.FullDataLoss(cfg, angles, labels, chunk=7, devices=devices)
 except ValueError as error:
     print(error)
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from patchscape import data, experiments, model, points
+from patchscape import data, experiments, full_data, model
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4)
@@ -19,14 +19,14 @@ def test_curvature_at_minima_is_that_of_the_dense_hessian_in_one_chunk_or_in_sev
     stacked = {name: np.stack([params[name] for params in minima]) for name in minima[0]}
     tables = []
     for chunk in (12, 5):
-        monkeypatch.setattr(points, "CHUNK", chunk)
+        monkeypatch.setattr(full_data, "CHUNK", chunk)
         tables.append(experiments.curvature_at_minima(CFG, IMAGES, stacked))
 
     unravel = ravel_pytree(minima[0])[1]
     gradient = jax.grad(lambda p: model.loss(CFG, unravel(p), *map(jnp.asarray, IMAGES[:2])))
     along = jax.jit(lambda p, v: jax.jvp(gradient, (p,), (v,)))
     for number, params in enumerate(minima):
-        p = jnp.asarray(points.flatten(params))
+        p = jnp.asarray(full_data.flatten(params))
         hessian = np.stack([along(p, v)[1] for v in jnp.eye(p.size)]).astype(float)
         values, norm = np.linalg.eigvalsh((hessian + hessian.T) / 2), float(jnp.linalg.norm(along(p, p)[0]))
         for table in tables:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from patchscape import figures, stored
+from patchscape import figures, paper, stored
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _runs(sizes):
 
 
 def test_a_depth_with_too_few_numbers_of_patches_has_no_line_for_one_over_n():
-    published = stored.published_eigenvalues()
+    published = paper.eigenvalues()
     left, right = figures.with_published(_runs([(1, 2), (4, 2), (9, 2), (1, 18), (4, 6)]), published).axes
     dotted = [[line for line in ax.lines if line.get_linestyle() == ":"] for ax in (left, right)]
     assert [len(lines) for lines in dotted] == [1, 4]
@@ -34,7 +34,7 @@ def test_a_depth_with_too_few_numbers_of_patches_has_no_line_for_one_over_n():
 
 
 def test_the_scaling_law_shows_every_run_and_every_published_value():
-    law, published = (stored.with_law(t) for t in (_runs([(4, 2), (9, 2)]), stored.published_eigenvalues()))
+    law, published = (stored.with_law(t) for t in (_runs([(4, 2), (9, 2)]), paper.eigenvalues()))
     for ax, x in zip(figures.scaling_law(law, published).axes, ("raw", "law"), strict=True):
         shown = np.concatenate([np.c_[line.get_data()] for line in ax.lines if line.get_marker() in {"o", "D"}])
         both = pd.concat([law, published])

@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import gmean
 
-from patchscape import experiments, stored
+from patchscape import paper, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,12 +31,12 @@ def test_the_table_of_the_front_page_holds_the_published_numbers():
 
 def test_the_front_page_repeats_the_stored_runs():
     text = " ".join((ROOT / "intro.md").read_text(encoding="utf-8").split())
-    runs = stored.paper_runs().set_index(["n_patches", "depth", "source"]).sort_index()
+    runs = paper.runs().set_index(["n_patches", "depth", "source"]).sort_index()
     assert len(runs) == 3 * 2
-    curves, apart = stored.paper_curves(), []
+    curves, apart = paper.curves(), []
     for n in (4, 9, 16):
         ours, published = runs.loc[n, 50, "ours"], runs.loc[n, 50, "published"]
-        (*_, leaves) = curves[f"n = {n}, d = 50"]
+        (*_, leaves) = curves[n, 50]
         assert re.search(rf"follows (the published run )?for {leaves} epochs", text)
         same = ours.epoch == published.epoch
         where = f"the same epoch, number {ours.epoch}," if same else f"epoch {ours.epoch}, not {published.epoch},"
@@ -51,9 +52,9 @@ def test_the_front_page_repeats_the_stored_runs():
 def test_the_sentence_of_the_main_result_holds_for_every_run_of_its_figure():
     text = " ".join((ROOT / "intro.md").read_text(encoding="utf-8").split())
     assert "to within a factor of about three, over two orders of magnitude" in text
-    _, law = experiments.kinds_of_runs(stored.runs(["laptop", "controls"]))
-    published = stored.with_law(stored.published_eigenvalues())
-    ratios = np.concatenate([law.kappa, published.kappa]) / np.exp(np.log(law.kappa).mean())
+    _, law = stored.kinds_of_runs(stored.runs(["laptop", "controls"]))
+    published = stored.with_law(paper.eigenvalues())
+    ratios = np.concatenate([law.kappa, published.kappa]) / gmean(law.kappa)
     assert 1 / 3 < ratios.min() < ratios.max() < 3
     assert law.lambda_max.max() / law.lambda_max.min() > 100
 

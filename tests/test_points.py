@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from patchscape import estimates, exact, model, points, spectra
+from patchscape import estimates, exact, full_data, model, points, spectra
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0)
@@ -19,8 +19,8 @@ def case(request):
     with jax.enable_x64(True):
         cfg = CFG.model_copy(update={"shared_bias": request.param})
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(cfg, 3))
-        loss = points.FullDataLoss(cfg, ANGLES, LABELS, chunk=7)
-        point = loss.at(points.flatten(params))
+        loss = full_data.FullDataLoss(cfg, ANGLES, LABELS, chunk=7)
+        point = loss.at(full_data.flatten(params))
         parts = exact.decompose(cfg, params, ANGLES, LABELS)
         n_phi = cfg.n_patches * cfg.n_params_per_qnn
         order = np.r_[n_phi : loss.size, :n_phi]  # the bias first
@@ -48,7 +48,7 @@ def test_every_product_is_that_of_the_dense_matrix(case, x64):
 
 def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(case, x64):
     cfg, loss, _, params, g, _, _ = case
-    flat = points.flatten(params)
+    flat = full_data.flatten(params)
     rows = np.eye(len(LABELS) * cfg.n_classes).reshape(-1, len(LABELS), cfg.n_classes)
     squares = np.sum([np.square(loss.root_transpose(flat, row)) for row in rows], axis=0)
     np.testing.assert_allclose(squares, np.diag(g), rtol=1e-9, atol=1e-12)
@@ -113,7 +113,7 @@ def test_products_agree_with_those_of_the_matrices_without_automatic_differentia
 def test_refining_lowers_the_gradient_and_never_returns_a_worse_point(case, x64):
     _, loss, point, params, *_ = case
     before = np.linalg.norm(point.gradient)
-    refined, how = points.refine(loss, points.flatten(params), before)
+    refined, how = points.refine(loss, full_data.flatten(params), before)
     assert np.linalg.norm(loss.gradient(refined)) == pytest.approx(before / how["refine_fall"])
     assert how["refine_fall"] > 1
     assert how["refine_steps"] <= points.REFINE_STEPS
@@ -194,8 +194,8 @@ def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvatu
     found = {}
     for n in (1, 4, 9):
         cfg = one.model_copy(update={"n_patches": n})
-        point = points.FullDataLoss(cfg, ANGLES, LABELS).at(
-            points.flatten(start | {"phi": np.tile(start["phi"], (n, 1))})
+        point = full_data.FullDataLoss(cfg, ANGLES, LABELS).at(
+            full_data.flatten(start | {"phi": np.tile(start["phi"], (n, 1))})
         )
         found[n] = points.without_bias(cfg, point)
     for n in (4, 9):

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import gmean
 
-from patchscape import config, estimates, experiments, grids, stored
+from patchscape import config, estimates, grids, paper, stored
 
 
 def test_published_eigenvalues_are_the_papers_twelve():
-    table = stored.published_eigenvalues().set_index(["n_patches", "depth"])
+    table = paper.eigenvalues().set_index(["n_patches", "depth"])
     assert len(table) == 12
     assert table.lambda_max[4, 50] == pytest.approx(15.987, abs=1e-3)
     assert table.scaled[16, 200] == pytest.approx(15187, rel=1e-3)
@@ -16,20 +17,20 @@ def test_published_eigenvalues_are_the_papers_twelve():
 
 
 def test_replays_are_paired_with_the_published_losses():
-    pairs, table = stored.replays()
+    pairs, table = paper.replays()
     assert len(pairs) == len(table) == 4
-    published, replayed = pairs["n = 4, d = 50"]
+    published, replayed = pairs[4, 50]
     assert published[0] == pytest.approx(5.85413)
     np.testing.assert_allclose(replayed, published, rtol=1e-4)
 
 
 def test_a_run_of_the_paper_stands_beside_the_published_one():
-    table = stored.paper_runs().set_index(["n_patches", "depth", "seed", "source"])
+    table = paper.runs().set_index(["n_patches", "depth", "seed", "source"])
     ours, published = (table.loc[4, 50, 1001, source] for source in ("ours", "published"))
     assert published.lambda_max == pytest.approx(15.987, abs=1e-3)
     assert ours.epoch == published.epoch
     assert ours.pca_1 == pytest.approx(published.pca_1, abs=0.05)
-    published_curve, our_curve, _ = stored.paper_curves()["n = 4, d = 50"]
+    published_curve, our_curve, _ = paper.curves()[4, 50]
     np.testing.assert_allclose(our_curve[:5], published_curve[:5], rtol=1e-2)
 
 
@@ -59,7 +60,7 @@ def test_the_law_is_the_leading_term_of_the_bound_t2():
     leading = law.t2_a_priori - 2 * law.loss_factor * law.angles * law.factor
     np.testing.assert_allclose(2 * law.n_classes * law.law, leading, rtol=1e-10)
     assert (law.kappa * law.law < law.t2_a_priori).all()
-    assert set(stored.with_law(stored.published_eigenvalues()).columns) >= {"law", "kappa", "loss_factor"}
+    assert set(stored.with_law(paper.eigenvalues()).columns) >= {"law", "kappa", "loss_factor"}
 
 
 def test_the_factors_multiply_to_the_constant_of_the_law():
@@ -78,13 +79,13 @@ def test_the_factors_multiply_to_the_constant_of_the_law():
 def test_the_trace_at_stored_minima_is_near_what_t4_expects():
     for names in (["datasets"], ["laptop", "controls"]):
         found = stored.with_factors(stored.with_law(stored.runs(names)))
-        assert 0.85 < np.exp(np.log(found.of_derivatives).mean()) < 0.95
+        assert 0.85 < gmean(found.of_derivatives) < 0.95
         assert found.of_derivatives.between(0.6, 1.2).all()
     assert stored.with_factors(stored.with_law(stored.runs(["paper"]))).of_derivatives.between(0.85, 1.15).all()
 
 
 def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits():
-    kinds, law = experiments.kinds_of_runs(stored.runs(["laptop", "controls"]))
+    kinds, law = stored.kinds_of_runs(stored.runs(["laptop", "controls"]))
     rows = pd.concat(kinds.values())
     assert not rows.duplicated(["job", "seed"]).any()
     assert len(rows) == stored.runs(["laptop", "controls"]).lambda_max.notna().sum()
@@ -95,8 +96,8 @@ def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits(
 
 
 def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
-    _, law = experiments.kinds_of_runs(stored.runs(["laptop", "controls"]))
-    pairs = experiments.matched_losses(law, within=1.5)
+    _, law = stored.kinds_of_runs(stored.runs(["laptop", "controls"]))
+    pairs = stored.matched_losses(law, within=1.5)
     assert len(pairs) > 1
     for pair in pairs.itertuples():
         assert pair.first[:2] != pair.second[:2]
@@ -107,7 +108,7 @@ def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
 
 def test_ensembles_gain_where_the_protocol_is_the_papers_and_not_in_the_small_runs():
     """The verdict of the chapter on the landscape, over what is stored."""
-    whole = stored.paper_runs().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])
+    whole = paper.runs().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])
     assert len(whole) == 2
     assert (whole.ensemble_test_loss < whole.test_loss).all()
     assert (whole.ensemble_test_accuracy > whole.test_accuracy).all()

@@ -70,16 +70,16 @@ def curvature(
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
     import time
 
-    from patchscape import config, data, jobs, points, results
+    from patchscape import config, data, full_data, jobs, results
     from patchscape import curvature as curv
 
     with _one_sentence():
         record = results.read(file)
         run = config.RunConfig(**record.meta["run"])
         images = data.load_run(run)
-        loss = points.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
+        loss = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
         start = time.perf_counter()
-        point = loss.at(points.flatten(jobs.minimum(record, number)))
+        point = loss.at(full_data.flatten(jobs.minimum(record, number)))
         found = curv.eigenpairs(point.hessian, loss.size, k, seed=0, tol=tol)
         wall = time.perf_counter() - start
         for value, residual in zip(found.values, found.residuals, strict=True):

@@ -1,28 +1,22 @@
 """Experiments that several chapters share: train many seeds, then measure the curvature at their minima."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.flatten_util import ravel_pytree
 
 from patchscape import (
     bounds,
     config,
     data,
-    estimates,
     exact,
-    grids,
-    jobs,
+    full_data,
     memory,
     model,
     points,
-    spectra,
-    statistics,
     stored,
     training,
 )
@@ -44,7 +38,7 @@ def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[s
         `converged` and `converged_min` (residual at most `points.TOLERANCE` times lambda_max), n_products,
         gradient_norm (nats per rad).
     """
-    at, rows = _derivatives(cfg, images), []
+    at, rows = full_data.derivatives(cfg, images), []
     for number in range(len(minima["phi"])):
         columns, _ = points.spectrum(cfg, *at({name: value[number] for name, value in minima.items()}), top=1)
         rows.append({name: float(value) for name, value in columns.items() if np.ndim(value) == 0})
@@ -53,26 +47,6 @@ def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[s
     return table.assign(
         converged=table.lambda_max_residual <= allowed, converged_min=table.lambda_min_residual <= allowed
     )
-
-
-def _derivatives(
-    cfg: ModelConfig, images: data.ImageData
-) -> Callable[[model.Params], tuple[np.ndarray, points.Matvec]]:
-    """Parameters -> the gradient there, and the product with the Hessian; if all images fit, from one program."""
-    if len(images.train_labels) > points.CHUNK:
-        loss = points.FullDataLoss(cfg, images.train_angles, images.train_labels, points.CHUNK)
-        return lambda params: loss.at(points.flatten(params))[:2]
-    _, unravel = ravel_pytree(model.init(cfg, 0))
-    angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
-    gradient = jax.grad(lambda flat: model.loss(cfg, unravel(flat), angles, labels))
-    both = jax.jit(lambda flat, v: jax.jvp(gradient, (flat,), (v,)))  # to compile two would take twice the time
-
-    def at(params: model.Params) -> tuple[np.ndarray, points.Matvec]:
-        flat = jnp.asarray(points.flatten(params))
-        product = lambda v: np.asarray(both(flat, jnp.asarray(v, flat.dtype))[1], np.float64)  # noqa: E731
-        return np.asarray(both(flat, jnp.zeros_like(flat))[0], np.float64), product
-
-    return at
 
 
 def minima_table(run: RunConfig, trained: training.Trained) -> pd.DataFrame:
@@ -255,172 +229,3 @@ def eigenvector_table(spectrum: dict[str, Any], count: int) -> pd.DataFrame:
             "gauss_newton": np.sum(v * (spectrum["gauss_newton"] @ v), axis=0) / spectrum["H"][:count],
         }
     )
-
-
-def stored_spectra(grid: str) -> tuple[dict[str, dict[str, np.ndarray]], pd.DataFrame]:
-    """Reads the leading eigenvalues of a grid's minima and counts the outliers of every run.
-
-    Args:
-        grid: name of the grid.
-
-    Returns:
-        By title, "n = 4, d = 2": `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` (S, k)
-        and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are stored; and a table with one row
-        per run and point (`where` is "checkpoint" or "refined"): n_patches, depth, classes, seed, outliers, gap.
-    """
-    items = [item for item in stored.read(grid) if item.curvature is not None]
-    items.sort(key=lambda item: (item.run.model.n_patches, item.run.model.depth))
-    title = lambda model: f"n = {model.n_patches}, d = {model.depth}"  # noqa: E731
-    return {title(item.run.model): _leading(item) for item in items}, _counts(items)
-
-
-def spectra_by_classes() -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame]:
-    """Reads the stored runs that differ from the grid's baseline (n = 4, depth 6) in the number of classes only.
-
-    Returns:
-        As `stored_spectra`, by number of classes.
-    """
-    items = [
-        item
-        for grid in ("laptop", "controls")
-        for item in stored.read(grid)
-        if item.run == grids.laptop(n_classes=item.run.model.n_classes) and item.curvature is not None
-    ]
-    return {item.run.model.n_classes: _leading(item) for item in items}, _counts(items)
-
-
-def kinds_of_runs(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """Sorts the stored 8-qubit runs by what differs from the grid, for the scaling law.
-
-    Args:
-        table: from `stored.runs`, of the grids laptop and controls.
-
-    Returns:
-        Rows of `stored.with_law` by kind, kinds that are not stored left out; and all rows that the law is fitted to:
-        more than one patch and the paper's logits, at any depth and learning rate.
-    """
-    every = stored.with_law(table.dropna(subset=["lambda_max"]))
-    of_the_law = {
-        "grid": stored.vary(every, "n_patches", "depth").query("n_patches > 1"),
-        "other learning rates": stored.vary(every, "depth", "learning_rate").query("learning_rate != 0.02"),
-    }
-    others = {
-        "no weight decay": stored.vary(every, "n_patches", weight_decay=0.0),
-        "no shared bias": stored.vary(every, "n_patches", shared_bias=False),
-        "other windows": stored.vary(every, "stride").dropna(subset=["stride"]),
-        "$c = 25\\,n$": stored.vary(every, "n_patches", "scale").query("scale != 100"),
-        "sum": stored.vary(every, "n_patches", aggregation="sum"),
-        "two to eight classes": stored.vary(every, "n_classes").query("n_classes < 10"),
-        "one circuit": stored.vary(every, "depth", n_patches=1),
-    }
-    return {name: rows for name, rows in (of_the_law | others).items() if len(rows)}, pd.concat(of_the_law.values())
-
-
-def matched_losses(law: pd.DataFrame, within: float = 1.5) -> pd.DataFrame:
-    """Compares configurations of different n or depth that end, with learning rates of their own, at nearly equal loss.
-
-    Args:
-        law: rows as from `kinds_of_runs`.
-        within: largest ratio of the geometric mean loss factors 1 - exp(-L) of two configurations.
-
-    Returns:
-        One row per pair, the one with more angles per patch first: first and second (n, depth, learning rate), and the
-        ratios of the first to the second: loss_factor and lambda_max (`statistics.Estimate`, paired by seed) and
-        angles_per_patch (m / n).
-    """
-    size = ["n_patches", "depth", "learning_rate"]
-    groups = {key: rows for key, rows in law.groupby(size)}
-    levels = {key: np.log(rows.loss_factor).mean() for key, rows in groups.items()}
-    share = {key: (rows.angles / rows.n_patches).iloc[0] for key, rows in groups.items()}
-    found = []
-    for pair in itertools.combinations(groups, 2):
-        first, second = sorted(pair, key=share.get, reverse=True)
-        if first[:2] == second[:2] or abs(levels[first] - levels[second]) > np.log(within):
-            continue
-        both = pd.concat([groups[first], groups[second]])
-        is_first = pd.Series(np.arange(len(both)) < len(groups[first]), both.index)
-        row = {"first": first, "second": second, "angles_per_patch": share[first] / share[second]}
-        ratios = {name: statistics.ratio(both, name, is_first, ~is_first) for name in ("loss_factor", "lambda_max")}
-        found.append(row | ratios)
-    return pd.DataFrame(found)
-
-
-def whole_spectra() -> dict[str, np.ndarray]:
-    """Reads all eigenvalues of the stored 8-qubit minima with n = 4, depth 6 and no weight decay.
-
-    Returns:
-        "H", "G" and "R", (S, P) each, in decreasing order, nats per rad^2.
-
-    Raises:
-        ValueError: if they are not stored.
-    """
-    (job,) = (job for job in grids.jobs("controls").values() if "no weight decay" in job.studies)
-    names = {"H": "all_eigenvalues", "G": "all_gauss_newton", "R": "all_residual"}
-    for item in stored.read("controls"):
-        if item.run == job.run and item.curvature is not None:
-            return {part: item.curvature.arrays[name] for part, name in names.items()}
-    raise ValueError(f"the spectra of {job.name} are not stored: run `patchscape job controls {job.name}`.")
-
-
-def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
-    names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap", "gradient_overlap", "vector_shares")
-    arrays = item.curvature.arrays
-    return {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
-
-
-def expected_spectra(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """Reads the leading eigenvalues of a grid's minima and those that the estimate T5 expects.
-
-    Args:
-        grid: name of the grid.
-
-    Returns:
-        By number of patches and depth: measured (of H) and expected (of G, a shared pixel counting as one more angle
-        of every circuit), (S, 12) each, as shares of the trace that T4 expects.
-    """
-    found: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
-    for item in sorted(stored.read(grid), key=lambda item: (item.run.model.n_patches, item.run.model.depth)):
-        if item.curvature is None or "expected_gauss_newton" not in item.curvature.arrays:
-            continue
-        cfg, arrays = item.run.model, item.curvature.arrays
-        trace = estimates.trace(cfg, arrays["impurity"])[:, None]
-        measured = arrays["eigenvalues"] / (trace * estimates.with_pixels(cfg))
-        expected = arrays["expected_gauss_newton"] / trace
-        found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(v[:, : points.LEADING] for v in (measured, expected))
-    return found
-
-
-def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
-    """Says how alike two training images are, on average, to each circuit of the first seed's minimum.
-
-    Args:
-        grid: name of the grid.
-        depth: layers per block.
-
-    Returns:
-        By number of patches, (n,): the mean of `estimates.similarity` over pairs of different images.
-    """
-    found = {}
-    for item in stored.read(grid):
-        cfg = item.run.model
-        if cfg.depth != depth:
-            continue
-        params, images = jobs.minimum(item.record, 0), data.load_run(item.run)
-        count = len(images.train_angles)
-        sums = [alike.sum() for alike in estimates.similarities(cfg, params, images.train_angles)]
-        found[cfg.n_patches] = (np.array(sums) - count) / (count * (count - 1))
-    return dict(sorted(found.items()))
-
-
-def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:
-    """Outliers of every run, among the converged ranks but no more than twice the number of classes."""
-    rows = []
-    for item in items:
-        cfg, kept = item.run.model, _leading(item)
-        candidates = min(points.LEADING - 1, 2 * cfg.n_classes)
-        for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
-            for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
-                count = spectra.count_outliers(values, candidates=candidates)
-                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": cfg.n_classes, "seed": seed}
-                rows.append(row | {"where": where, "outliers": count, "gap": spectra.gap_ratio(values, count)})
-    return pd.DataFrame(rows)

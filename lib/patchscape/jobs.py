@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from patchscape import data, exact, landscape, model, points, results, training
+from patchscape import data, exact, full_data, landscape, model, points, results, training
 from patchscape.config import RunConfig
 from patchscape.grids import Job
 
@@ -138,11 +138,11 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
         images = data.load_run(job.run)
-        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
+        loss = full_data.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
         evaluate = training.evaluation(job.run.model, images)
         for number in range(len(found), len(job.seeds)):
             start = time.perf_counter()
-            found.append(_measure_minimum(job, images, loss, evaluate, points.flatten(minimum(record, number))))
+            found.append(_measure_minimum(job, images, loss, evaluate, full_data.flatten(minimum(record, number))))
             wall += time.perf_counter() - start
             if number + 1 < len(job.seeds):
                 results.write(unfinished, _stack(found), {"identity": identity, "wall_s": wall})
@@ -184,13 +184,13 @@ def complete(job: Job, folder: str | Path) -> Path:
         if not missing:
             return path
         images = data.load_run(job.run)
-        loss = points.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
-        evaluate = training.evaluation(job.run.model, images)
+        loss = full_data.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
+        evaluate = training.evaluation(job.run.model, images) if "train_loss" in missing else None
         start, rows = time.perf_counter(), []
         for number in range(len(job.seeds)):
-            params, columns = points.flatten(minimum(record, number)), {}
+            params, columns = full_data.flatten(minimum(record, number)), {}
             if np.all(np.isfinite(params)):
-                if "train_loss" in missing:
+                if evaluate:
                     columns |= _evaluate(loss, evaluate, params)
                 if "gauss_newton_trace_phi" in missing:
                     columns |= points.traces(loss, params)
@@ -224,7 +224,7 @@ def minimum(record: results.Record, number: int) -> model.Params:
 
 
 def _measure_minimum(
-    job: Job, images: data.ImageData, loss: points.FullDataLoss, evaluate: Callable, params: np.ndarray
+    job: Job, images: data.ImageData, loss: full_data.FullDataLoss, evaluate: Callable, params: np.ndarray
 ) -> dict:
     """Columns of one minimum; a run that has diverged has no curvature, only NaN."""
     cfg = job.run.model
@@ -244,7 +244,7 @@ def _measure_minimum(
     return found | columns | how | {f"refined_{name}": value for name, value in again.items()}
 
 
-def _evaluate(loss: points.FullDataLoss, evaluate: Callable, params: np.ndarray) -> dict[str, np.ndarray]:
+def _evaluate(loss: full_data.FullDataLoss, evaluate: Callable, params: np.ndarray) -> dict[str, np.ndarray]:
     """Loss (nats) and accuracy on all training and on all test images; `evaluate` from `training.evaluation`."""
     values, _ = evaluate({name: v[None] for name, v in loss.unravel(params).items()})
     return {name: value[0] for name, value in values.items()}
@@ -268,9 +268,9 @@ def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> 
 
 
 @lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
-def _images_and_loss(run: RunConfig) -> tuple[data.ImageData, points.FullDataLoss]:
+def _images_and_loss(run: RunConfig) -> tuple[data.ImageData, full_data.FullDataLoss]:
     images = data.load_run(run)
-    return images, points.FullDataLoss(run.model, images.train_angles, images.train_labels)
+    return images, full_data.FullDataLoss(run.model, images.train_angles, images.train_labels)
 
 
 def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
@@ -293,7 +293,7 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
         raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
     run = RunConfig(**record.meta["run"])
     images, loss = _images_and_loss(run)
-    params = points.flatten(minimum(record, number))
+    params = full_data.flatten(minimum(record, number))
     stored_loss = float(found.arrays["train_loss"][number])
     stored_top = float(found.arrays["lambda_max"][number])
     again, _ = training.loss_and_accuracy(loss.logits(params), images.train_labels)

@@ -13,16 +13,23 @@ from patchscape.chapters import find_chapters
 
 # What the readers called in chapters open: folders of data/results, or files below data.
 _READERS = {
-    "published_eigenvalues": {"published/eigenvalues.csv"},
-    "replays": {"replay", "published/training_log_epoch0.csv"},
-    "paper_runs": {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))},
-    "paper_curves": {"paper", "published/training_curves.csv"},
-    "stored_benchmarks": {"results/benchmarks.json"},
-    "spectra_by_classes": {"laptop", "controls"},
-    "whole_spectra": {"controls"},
+    "paper.eigenvalues": {"published/eigenvalues.csv"},
+    "paper.replays": {"replay", "published/training_log_epoch0.csv"},
+    "paper.runs": {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))},
+    "paper.curves": {"paper", "published/training_curves.csv"},
+    "speed.stored_benchmarks": {"results/benchmarks.json"},
+    "stored_spectra.by_classes": {"laptop", "controls"},
+    "stored_spectra.whole": {"controls"},
+    "views.read": {"landscapes"},
 }
 # of the grids that they are given, or of all
-_GRID_READERS = {"runs", "read", "stored_spectra", "expected_spectra", "similarities"}
+_GRID_READERS = {
+    "stored.runs",
+    "stored.read",
+    "stored_spectra.by_size",
+    "stored_spectra.expected",
+    "stored_spectra.similarities",
+}
 _MUTATORS = {"append", "extend", "update", "add"}
 
 
@@ -144,10 +151,9 @@ def _texts(tree: ast.AST) -> Iterable[str]:
 def _read_by(statement: ast.stmt) -> set[str]:
     files = {f"published/{text}" for text in _texts(statement) if text.endswith(".csv")}
     for node in ast.walk(statement):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            files |= _READERS.get(node.func.attr, set())
-            if ast.unparse(node.func) == "views.read":
-                files.add("landscapes")
-            elif node.func.attr in _GRID_READERS:
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            files |= _READERS.get(called, set())
+            if called in _GRID_READERS:
                 files |= {text for text in _texts(node) if text in grids.names()} or _stored_grids()
     return files

@@ -1,5 +1,6 @@
-"""Tables of the stored results, and of the published numbers that they are compared with."""
+"""Tables of the stored results."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from patchscape import config, data, estimates, grids, jobs, results
+from patchscape import data, estimates, grids, jobs, results, statistics
 from patchscape.config import RunConfig
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
@@ -160,111 +161,6 @@ def with_factors(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def published_eigenvalues() -> pd.DataFrame:
-    """Reads the twelve published eigenvalues, one run with seed 1001 each.
-
-    Returns:
-        Columns n_patches, depth, lambda_max (nats per rad^2), epoch, train_loss (nats), angles, factor, learning_rate,
-        scaled.
-    """
-    table = pd.read_csv(data.folder() / "published" / "eigenvalues.csv").rename(
-        columns={"train_loss_full": "train_loss"}
-    )
-    points = [config.paper(n, d) for n, d in zip(table.n_patches, table.depth, strict=True)]
-    table["angles"] = [run.model.n_params_per_qnn for run in points]
-    table["factor"] = [run.model.factor for run in points]
-    table["learning_rate"] = [run.train.learning_rate for run in points]
-    return with_scaled(table)[
-        ["n_patches", "depth", "learning_rate", "angles", "factor", "lambda_max", "epoch", "train_loss", "scaled"]
-    ]
-
-
-def replays() -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], pd.DataFrame]:
-    """Reads the stored replays of the published first epoch and pairs them with the published losses.
-
-    Returns:
-        Losses by title, "n = 4, d = 50" -> (published, replayed), nats; and a table with one row per replay and the
-        columns n_patches, depth, largest_difference (relative), code, device, created. Both may be empty.
-    """
-    log = pd.read_csv(data.folder() / "published" / "training_log_epoch0.csv")
-    pairs, rows = {}, []
-    for stored in read("replay"):
-        run, made = stored.run, stored.record.meta["provenance"]
-        n, d = run.model.n_patches, run.model.depth
-        published = log[(log.n_patches == n) & (log.depth == d)].train_loss.to_numpy()
-        # Only the author's own seed, data and learning rate are a replay.
-        same = run.model_copy(update={"train": config.paper(n, d).train}) == config.paper(n, d)
-        if not same or not len(published) or run.train.learning_rate != config.PAPER_LEARNING_RATES[d]:
-            continue
-        replayed = stored.record.arrays["batch_loss"][0, 0, : len(published)].astype(float)
-        pairs[f"n = {n}, d = {d}"] = (published, replayed)
-        row = {"n_patches": n, "depth": d, "largest_difference": np.max(np.abs(replayed / published - 1))}
-        rows.append(row | {"code": made["code"], "device": made["device"]["kind"], "created": made["created"]})
-    columns = ["n_patches", "depth", "largest_difference", "code", "device", "created"]
-    return pairs, pd.DataFrame(rows, columns=columns)
-
-
-def paper_runs() -> pd.DataFrame:
-    """Reads the stored runs of the paper's protocol and pairs them with the published ones.
-
-    Returns:
-        Two rows per run of the author's seed, `source` "published" and "ours", one per other seed: n_patches, depth,
-        seed, epoch, train_loss, test_loss (nats), test_accuracy, ensemble_test_loss (nats) and ensemble_test_accuracy
-        of the snapshot ensemble (NaN if not stored), lambda_max and its residual (nats per rad^2, NaN if not stored),
-        pca_1 and pca_2 (shares of variance), wall times of training and of the eigenvalue (seconds, NaN if unknown),
-        code. May be empty.
-    """
-    folder = data.folder() / "published"
-    published = pd.read_csv(folder / "minima.csv").merge(
-        pd.read_csv(folder / "eigenvalues.csv")[["n_patches", "depth", "lambda_max", "elapsed_s"]],
-        on=["n_patches", "depth"],
-    )
-    ensembles = pd.read_csv(folder / "ensemble.csv").set_index(["n_patches", "depth"])
-    ratios = pd.read_csv(folder / "pca.csv").set_index(["n_patches", "depth"])
-    rows = []
-    for ours in runs(["paper"]).to_dict("records"):
-        size = {name: ours[name] for name in ("n_patches", "depth", "seed")}
-        same = (published.n_patches == size["n_patches"]) & (published.depth == size["depth"])
-        for theirs in published[same].itertuples() if size["seed"] == config.PAPER_SEED else ():
-            row = {"epoch": theirs.epoch, "train_loss": theirs.train_loss, "test_loss": theirs.test_loss}
-            row |= {"test_accuracy": theirs.test_acc, "lambda_max": theirs.lambda_max, "hessian_s": theirs.elapsed_s}
-            of_ensemble = ensembles.loc[size["n_patches"], size["depth"]][["test_loss", "test_acc"]]
-            row |= dict(zip(_ENSEMBLE, of_ensemble, strict=True))
-            row |= dict(zip(("pca_1", "pca_2"), ratios.loc[size["n_patches"], size["depth"]][_RATIOS], strict=True))
-            rows.append(size | {"source": "published"} | row)
-        names = {"curvature_s": "hessian_s", "lambda_max_residual": "residual", "n_products": "products"}
-        rows.append(size | {"source": "ours"} | {names.get(key, key): ours[key] for key in _OURS if key in ours})
-    return pd.DataFrame(rows)
-
-
-_RATIOS = ["evr_pc1", "evr_pc2"]
-_OURS = (
-    *("epoch", "train_loss", "test_loss", "test_accuracy", "lambda_max", "lambda_max_residual", "gradient_norm"),
-    *_ENSEMBLE,
-    *("n_products", "pca_1", "pca_2", "training_s", "curvature_s", "code"),
-)
-
-
-def paper_curves() -> dict[str, tuple[np.ndarray, np.ndarray, int | None]]:
-    """Reads the training curves of the stored runs of the paper's protocol, beside the published ones.
-
-    Returns:
-        By title, "n = 4, d = 50": mean batch loss of every epoch (nats), published and ours, and the first epoch in
-        which they differ by more than 1 percent (None if there is none). Only the author's seed is compared.
-    """
-    published = pd.read_csv(data.folder() / "published" / "training_curves.csv")
-    out = {}
-    for stored in read("paper"):
-        n, d = stored.run.model.n_patches, stored.run.model.depth
-        theirs = published[(published.n_patches == n) & (published.depth == d)].train_loss_mean60.to_numpy()
-        if stored.run.seed != config.PAPER_SEED or not len(theirs):
-            continue
-        ours = stored.record.arrays["batch_loss"][0].astype(float).mean(1)[: len(theirs)]
-        apart = np.flatnonzero(np.abs(ours / theirs[: len(ours)] - 1) > 0.01)
-        out[f"n = {n}, d = {d}"] = (theirs, ours, int(apart[0]) if len(apart) else None)
-    return out
-
-
 def vary(table: pd.DataFrame, *free: str, **fixed: object) -> pd.DataFrame:
     """Selects the runs that differ from the baseline of the laptop grid in the named fields only.
 
@@ -285,3 +181,59 @@ def vary(table: pd.DataFrame, *free: str, **fixed: object) -> pd.DataFrame:
             column = table[name]
             keep &= (column.isna() if value is None else column == value).to_numpy(bool)
     return table[keep]
+
+
+def kinds_of_runs(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Sorts the stored 8-qubit runs by what differs from the grid, for the scaling law.
+
+    Args:
+        table: from `runs`, of the grids laptop and controls.
+
+    Returns:
+        Rows of `with_law` by kind, kinds that are not stored left out; and all rows that the law is fitted to:
+        more than one patch and the paper's logits, at any depth and learning rate.
+    """
+    every = with_law(table.dropna(subset=["lambda_max"]))
+    of_the_law = {
+        "grid": vary(every, "n_patches", "depth").query("n_patches > 1"),
+        "other learning rates": vary(every, "depth", "learning_rate").query("learning_rate != 0.02"),
+    }
+    others = {
+        "no weight decay": vary(every, "n_patches", weight_decay=0.0),
+        "no shared bias": vary(every, "n_patches", shared_bias=False),
+        "other windows": vary(every, "stride").dropna(subset=["stride"]),
+        "$c = 25\\,n$": vary(every, "n_patches", "scale").query("scale != 100"),
+        "sum": vary(every, "n_patches", aggregation="sum"),
+        "two to eight classes": vary(every, "n_classes").query("n_classes < 10"),
+        "one circuit": vary(every, "depth", n_patches=1),
+    }
+    return {name: rows for name, rows in (of_the_law | others).items() if len(rows)}, pd.concat(of_the_law.values())
+
+
+def matched_losses(law: pd.DataFrame, within: float = 1.5) -> pd.DataFrame:
+    """Compares configurations of different n or depth that end, with learning rates of their own, at nearly equal loss.
+
+    Args:
+        law: rows as from `kinds_of_runs`.
+        within: largest ratio of the geometric mean loss factors 1 - exp(-L) of two configurations.
+
+    Returns:
+        One row per pair, the one with more angles per patch first: first and second (n, depth, learning rate), and the
+        ratios of the first to the second: loss_factor and lambda_max (`statistics.Estimate`, paired by seed) and
+        angles_per_patch (m / n).
+    """
+    size = ["n_patches", "depth", "learning_rate"]
+    groups = {key: rows for key, rows in law.groupby(size)}
+    levels = {key: np.log(rows.loss_factor).mean() for key, rows in groups.items()}
+    share = {key: (rows.angles / rows.n_patches).iloc[0] for key, rows in groups.items()}
+    found = []
+    for pair in itertools.combinations(groups, 2):
+        first, second = sorted(pair, key=share.get, reverse=True)
+        if first[:2] == second[:2] or abs(levels[first] - levels[second]) > np.log(within):
+            continue
+        both = pd.concat([groups[first], groups[second]])
+        is_first = pd.Series(np.arange(len(both)) < len(groups[first]), both.index)
+        row = {"first": first, "second": second, "angles_per_patch": share[first] / share[second]}
+        ratios = {name: statistics.ratio(both, name, is_first, ~is_first) for name in ("loss_factor", "lambda_max")}
+        found.append(row | ratios)
+    return pd.DataFrame(found)

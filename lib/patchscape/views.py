@@ -14,7 +14,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
-from patchscape import data, jobs, landscape, model, points, results, training
+from patchscape import data, full_data, jobs, landscape, model, points, results, training
 from patchscape.config import RunConfig
 from patchscape.grids import Job
 
@@ -130,7 +130,7 @@ def step_lengths(record: results.Record) -> np.ndarray:
 def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.ndarray]:
     """Arrays of one seed, as data/results/README.md explains them."""
     images = data.load_run(run)
-    minima = [points.flatten(jobs.minimum(record, i)).astype(np.float64) for i in range(len(record.meta["seeds"]))]
+    minima = [full_data.flatten(jobs.minimum(record, i)).astype(np.float64) for i in range(len(record.meta["seeds"]))]
     minimum = minima[number]
     epoch = int(record.arrays["minimum_epoch"][number])
     if epoch < 0:
@@ -155,7 +155,7 @@ def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.
     grid("pca_near", plane, *[np.linspace(-NEAR, NEAR, POINTS)] * 2)
     grid("pca_author", plane, *np.linspace(*ends, POINTS).T)
 
-    point = points.FullDataLoss(run.model, images.train_angles, images.train_labels).at(minimum)
+    point = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels).at(minimum)
     columns, vectors = points.spectrum(run.model, point.gradient, point.hessian, top=2, bottom=0)
     nothing = np.zeros((0, 2)), np.full(2, np.nan)
     grid("eigen", landscape.Plane(minimum, vectors[:2], *nothing), *[np.linspace(-EIGEN, EIGEN, POINTS)] * 2)
@@ -170,7 +170,7 @@ def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.
     for name, direction in zip(LINES, (vectors[0], *plane.directions, unit), strict=True):
         out[f"line/{name}"] = _line(loss, minimum, direction, LINE)
 
-    start = points.flatten(model.init(run.model, record.meta["seeds"][number]))
+    start = full_data.flatten(model.init(run.model, record.meta["seeds"][number]))
     out["from_start"] = _line(loss, start, minimum - start, FROM_START)
     others = [m - minimum for i, m in enumerate(minima) if i != number and np.all(np.isfinite(m))]
     out["between"] = np.array([_line(loss, minimum, change, BETWEEN) for change in others])

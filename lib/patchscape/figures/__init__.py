@@ -26,7 +26,6 @@ from patchscape.figures.bound import (
 from patchscape.figures.controls import (
     bound_stored,
     checkpoint_and_refined,
-    gaps_by_classes,
     generalisation,
     runs_against,
     with_published,
@@ -54,6 +53,7 @@ from patchscape.figures.spectrum import (
     eigenvector_overlap,
     expected_outliers,
     gaps_and_classes,
+    gaps_by_classes,
     outliers_against_classes,
     parts,
     where_eigenvectors_live,

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import gmean
 
 from patchscape.figures.style import INK, colour
 
@@ -26,7 +27,7 @@ def against_noise(table: pd.DataFrame) -> Figure:
     for ax, y, label in zip(axes, ("lambda_max", "per_loss", "accuracy"), labels, strict=True):
         for n, rows in table.groupby("n_patches"):
             ax.plot(rows.noise, rows[y], ".", color=colour(n), alpha=0.5, mew=0)
-            mean = rows.groupby("noise")[y].agg(lambda v: np.exp(np.log(v).mean()))
+            mean = rows.groupby("noise")[y].agg(gmean)
             ax.plot(mean.index, mean, "o-", color=colour(n), ms=4, lw=1.2, label=f"n = {n}")
         ax.set(xlabel="depolarising probability", ylabel=label, yscale="linear" if y == "accuracy" else "log")
     axes[2].set_ylim(0, 1.02)

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import gmean
 
 from patchscape.figures.style import INK, PUBLISHED, colour
 
@@ -61,7 +62,7 @@ def proof_slack(table: pd.DataFrame) -> Figure:
     for n, rows in table.groupby("n_patches"):
         ratio = rows[steps].div(rows.lambda_max, axis=0)
         ax.semilogy(names, ratio.T.values, "o", color=colour(n), alpha=0.4, markersize=4)
-        ax.semilogy(names, np.exp(np.log(ratio).mean()), color=colour(n), label=f"n = {n}")
+        ax.semilogy(names, gmean(ratio), color=colour(n), label=f"n = {n}")
     ax.set(ylabel=r"value / $\lambda_{\max}$")
     ax.legend(fontsize=8)
     return fig
@@ -144,7 +145,7 @@ def scaling_law(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
         The figure; the line is proportionality, with the geometric mean of kappa over the stored runs.
     """
     fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.8), sharey=True)
-    kappa = np.exp(np.log(table.kappa).mean())
+    kappa = gmean(table.kappa)
     for ax, loss_factor in zip(axes, (False, True), strict=True):
         x = lambda t: t.law if loss_factor else t.law / t.loss_factor  # noqa: B023, E731
         for n, rows in table.groupby("n_patches"):
@@ -178,7 +179,7 @@ def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
             own = rows[rows.n_patches == n].kappa
             height = place + 0.22 * (i - (len(counts) - 1) / 2)
             seen[n] = ax.semilogx(own, np.full(len(own), height), "o", color=colour(n), ms=4, mew=0, alpha=0.45)[0]
-            ax.plot(np.exp(np.log(own).mean()), height, "|", color=colour(n), ms=9, mew=2)
+            ax.plot(gmean(own), height, "|", color=colour(n), ms=9, mew=2)
     ax.axvline(kappa, color=INK, lw=1, zorder=0)
     ax.set_yticks(range(len(groups)), list(groups), fontsize=9)
     ax.invert_yaxis()
@@ -255,7 +256,7 @@ def factors(table: pd.DataFrame, share: float) -> Figure:
             x = place + 0.2 * (i - (len(counts) - 1) / 2)
             label = f"$n = {n}$" if place == 0 else None
             ax.semilogy(np.full(len(own), x), own, "o", color=colour(n), ms=4, mew=0, alpha=0.4, label=label)
-            ax.plot(x, np.exp(np.log(own).mean()), "_", color=colour(n), ms=11, mew=2)
+            ax.plot(x, gmean(own), "_", color=colour(n), ms=11, mew=2)
     ax.axhline(1, color=INK, lw=1, zorder=0)
     spectrum = list(_FACTORS).index("of_spectrum")
     ax.plot([spectrum - 0.45, spectrum + 0.45], [share, share], color=INK, lw=1, ls="--", label="$1/(C - 1)$")

@@ -6,12 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 from scipy.stats import gmean, gstd
 
-from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour
+from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour, decades
 
 LABELS = {
     "lambda_max": r"$\lambda_{\max}$ (nats / rad$^2$)",
@@ -36,16 +35,6 @@ def _tints(values: Sequence, hue: str) -> dict:
     if hue == "n_patches":
         return {value: colour(int(value)) for value in values}
     return dict(zip(values, plt.get_cmap("viridis")(np.linspace(0, 0.8, len(values))), strict=True))
-
-
-def _decades(*axes: Axis) -> None:
-    """Ticks written as plain numbers: at 1, 2 and 5 of a decade on a short axis, every other decade on a long one."""
-    for axis in axes:
-        low, high = axis.get_view_interval()
-        step = 100 if high > 1e5 * low else 10
-        axis.set_major_locator(LogLocator(step, subs=(1, 2, 5) if high < 60 * low else (1,), numticks=20))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
 
 
 def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mapping) -> None:
@@ -100,7 +89,7 @@ def runs_against(
         ax.set(xscale="log", yscale="log", xlabel=LABELS[x], ylabel=LABELS[y])
         ax.set_xticks(places, [f"{v:g}" for v in places])
         ax.xaxis.set_minor_locator(NullLocator())
-        _decades(ax.yaxis)
+        decades(ax.yaxis)
         ax.set_xlim(places[0] / 1.3, places[-1] * 1.3)
     axes[0, 0].legend(title=legend, fontsize=8, title_fontsize=8)
     return fig
@@ -134,7 +123,7 @@ def with_published(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], title=title)
         ax.set_xticks(ticks, [str(v) for v in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
-        _decades(ax.yaxis)
+        decades(ax.yaxis)
         ax.title.set_size(11)
         ax.legend(title="depth $d$", fontsize=8, title_fontsize=8)
     left.set_ylabel(LABELS["lambda_max"])
@@ -162,7 +151,7 @@ def checkpoint_and_refined(table: pd.DataFrame) -> Figure:
     right.set(ylabel=LABELS["per_loss"])
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel=LABELS["train_loss"])
-        _decades(ax.xaxis, ax.yaxis)
+        decades(ax.xaxis, ax.yaxis)
     left.legend(fontsize=8, title="filled: checkpoint\nopen: refined", title_fontsize=8)
     return fig
 
@@ -183,7 +172,7 @@ def generalisation(table: pd.DataFrame) -> Figure:
             look = {"marker": MARKERS[depths.index(d) % 6], "ms": 4.5, "ls": "none", "alpha": 0.75}
             ax.plot(rows.lambda_max, rows[y], color=colour(n), label=f"n = {n}, d = {d}", **look)
             ax.set(xscale="log", xlabel=LABELS["lambda_max"], ylabel=LABELS[y])
-            _decades(ax.xaxis)
+            decades(ax.xaxis)
     axes[0].legend(fontsize=7)
     return fig
 
@@ -206,7 +195,7 @@ def bound_stored(table: pd.DataFrame) -> Figure:
     left.plot(ends, ends, color=INK, lw=1)
     left.set(xscale="log", yscale="log", xlabel=r"$\lambda_{\max}(H_\varphi)$ (nats / rad$^2$)", ylabel="T1")
     left.legend(fontsize=8)
-    _decades(left.xaxis, left.yaxis)
+    decades(left.xaxis, left.yaxis)
     n = np.array(sorted(table.n_patches.unique()), float)
     right.plot(n, np.ones_like(n), color=INK, lw=1)
     right.plot(n, 1 / n, color=INK, lw=1)
@@ -214,36 +203,5 @@ def bound_stored(table: pd.DataFrame) -> Figure:
     right.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], ylabel=LABELS["coherence"])
     right.set_xticks(n, [f"{v:g}" for v in n])
     right.xaxis.set_minor_locator(NullLocator())
-    _decades(right.yaxis)
-    return fig
-
-
-def gaps_by_classes(spectra: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
-    """Draws gaps and overlap with the class means rank by rank, one column for each number of classes.
-
-    Args:
-        spectra: number of classes -> {"eigenvalues", "class_mean_overlap"}, (S, k) each, of S runs.
-
-    Returns:
-        The figure: means over runs (geometric for the ratios), and the range that holds all runs.
-    """
-    fig, axes = plt.subplots(
-        2, len(spectra), figsize=(2.1 * len(spectra), 4.4), sharey="row", sharex=True, squeeze=False
-    )
-    for column, (classes, kept) in zip(axes.T, sorted(spectra.items()), strict=True):
-        values, inside = kept["eigenvalues"], kept["class_mean_overlap"]
-        ratios = values[:, :-1] / values[:, 1:]
-        for ax, data, mean in (
-            (column[0], ratios, np.exp(np.log(ratios).mean(0))),
-            (column[1], inside, inside.mean(0)),
-        ):
-            rank = np.arange(1, data.shape[1] + 1)
-            ax.plot(rank, mean, "o-", ms=3.5, lw=1, color=colour(4))
-            ax.fill_between(rank, data.min(0), data.max(0), color=colour(4), alpha=0.15, lw=0)
-            ax.axvline(classes - 0.5, color=INK, lw=1, ls="--")
-        column[0].set(title=f"C = {classes}", yscale="log")
-        column[1].set(xlabel="rank $r$", ylim=(0, 1), xticks=range(1, 13, 3))
-    axes[0, 0].set_ylabel(r"$\lambda_r / \lambda_{r+1}$")
-    axes[1, 0].set_ylabel("share in class-mean span")
-    _decades(axes[0, 0].yaxis)
+    decades(right.yaxis)
     return fig

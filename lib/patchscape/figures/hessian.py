@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour
+from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour, size_label
 
 _LAMBDA = r"$\lambda_{\max}$ (nats / rad$^2$)"
 _SCALED = r"$\lambda_{\max}\, n / (1 - e^{-L})$ (nats / rad$^2$)"
@@ -114,11 +114,11 @@ def not_converged(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def replay(runs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def replay(runs: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Draws the batch losses of the first epoch as published and as replayed, and their relative difference.
 
     Args:
-        runs: title -> (published, replayed) losses in nats, one per iteration; may be empty.
+        runs: (n_patches, depth) -> (published, replayed) losses in nats, one per iteration; may be empty.
 
     Returns:
         The figure, two panels per run.
@@ -130,15 +130,14 @@ def replay(runs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     if not runs:
         for ax in axes[:, 0]:
             ax.text(0.5, 0.5, "no stored replay", ha="center", va="center", transform=ax.transAxes)
-    for (top, bottom), (title, (published, replayed)) in zip(axes.T, runs.items(), strict=False):
+    for (top, bottom), ((n, d), (published, replayed)) in zip(axes.T, runs.items(), strict=False):
         iteration = np.arange(len(published))
-        tint = colour(int(title.split("=")[1].split(",")[0]))
-        top.plot(iteration, replayed, color=tint, lw=1.4, label="replayed")
+        top.plot(iteration, replayed, color=colour(n), lw=1.4, label="replayed")
         top.plot(iteration, published, **PUBLISHED, ms=3, mew=0.7, label="published")
-        top.set(yscale="log", title=title)
+        top.set(yscale="log", title=size_label(n, d))
         top.title.set_size(11)
         difference = np.abs(replayed - published) / published
-        bottom.plot(iteration, np.maximum(difference, 1e-8), ".", color=tint)
+        bottom.plot(iteration, np.maximum(difference, 1e-8), ".", color=colour(n))
         bottom.plot(iteration, 5e-6 / published, color=INK, lw=0.8, ls="--", label="last printed digit")
         bottom.set(yscale="log", xlabel="iteration")
     axes[0, 0].set_ylabel("batch loss (nats)")

@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from patchscape.figures.style import INK, PUBLISHED, colour
+from patchscape.figures.style import INK, PUBLISHED, colour, size_label
 from patchscape.results import Record
 
 Records = Mapping[tuple[int, int], Record]  # (n_patches, depth) -> stored landscapes; the first seed is drawn
@@ -89,7 +89,7 @@ def common_window(records: Records, name: str) -> Figure:
         ax = axes[depths.index(d), counts.index(n)]
         ax.set_axis_on()
         _contours(ax, record, name, norm, colour(n))
-        ax.set_title(f"n = {n}, d = {d}", size=11)
+        ax.set_title(size_label(n, d), size=11)
         ax.set_aspect("equal")
     across, up = _AXES[name.split("_")[0]]
     _label_lowest(axes, across)
@@ -127,7 +127,7 @@ def common_window_3d(records: Records, name: str) -> Figure:
         ax.tick_params(labelsize=7, pad=-2)
         ax.set_xlabel(across.replace(" (rad)", ""), size=8, labelpad=-6)
         ax.set_ylabel(up.replace(" (rad)", ""), size=8, labelpad=-6)
-        ax.set_title(f"n = {n}, d = {d}", size=11, y=0.97)
+        ax.set_title(size_label(n, d), size=11, y=0.97)
         ax.view_init(elev=32, azim=-58)
         axes.append(ax)
     _bar(fig, norm, axes, shrink=0.7)
@@ -149,7 +149,7 @@ def kinds_of_planes(records: Records) -> Figure:
         for ax, name in zip(row, _TITLES, strict=True):
             _contours(ax, record, name, norm, colour(n))
             ax.tick_params(labelsize=8)
-        row[0].set_ylabel(f"n = {n}, d = {d}")
+        row[0].set_ylabel(size_label(n, d))
     for ax, name in zip(axes[0], _TITLES, strict=True):
         ax.set_title(_TITLES[name], size=11)
     for ax, name in zip(axes[-1], _TITLES, strict=True):
@@ -184,7 +184,7 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
         model = losses[np.abs(line).argmin()] + arrays["slopes"][0, 0] * fine + curvature / 2 * fine**2
         ax.plot(line[near], losses[near], color=colour(n), lw=2, label="loss")
         ax.plot(fine, model, "--", color=INK, lw=1, label="quadratic model")
-        ax.set_title(f"n = {n}, d = {d}: $\\lambda_{{\\max}}$ = {curvature:.3g}", size=10)
+        ax.set_title(f"{size_label(n, d)}: $\\lambda_{{\\max}}$ = {curvature:.3g}", size=10)
         ax.set_ylim(0, 1.05 * highest)
     _label_lowest(axes, "along top eigenvector (rad)")
     for ax in axes[:, 0]:
@@ -210,7 +210,7 @@ def four_directions(records: Records, line: np.ndarray, names: Sequence[str]) ->
         for name, style, tint in zip(names, ("-", "--", ":", "-"), tints, strict=True):
             ax.plot(line, record.arrays[f"line/{name}"][0], style, color=tint, lw=1.6, label=name)
         ax.set(yscale="log", xlabel="distance (rad)")
-        ax.set_title(f"n = {n}, d = {d}", size=11)
+        ax.set_title(size_label(n, d), size=11)
     axes[0, 0].set_ylabel(_LOSS)
     axes[0, 0].legend(fontsize=7.5)
     return fig
@@ -231,7 +231,7 @@ def start_and_other_minima(records: Records, from_start: np.ndarray, between: np
     depths = _seats(records)[1]
     for (n, d), record in records.items():
         look = {"color": colour(n), "ls": ("-", "--", ":", "-.")[depths.index(d) % 4]}
-        left.plot(from_start, record.arrays["from_start"][0], lw=1.7, label=f"n = {n}, d = {d}", **look)
+        left.plot(from_start, record.arrays["from_start"][0], lw=1.7, label=size_label(n, d), **look)
         right.plot(between, record.arrays["between"][0].T, lw=0.8, alpha=0.7, **look)
     for place in (0, 1):
         left.axvline(place, color="#bbbbbb", lw=0.8, zorder=0)
@@ -259,7 +259,7 @@ def hidden_by_the_plane(records: Records) -> Figure:
         top.plot(epochs, arrays["path_loss"][0], color=colour(n), lw=2, label="path")
         top.plot(epochs, arrays["projected_loss"][0], "--", color=INK, lw=1.2, label="its shadow")
         top.set_yscale("log")
-        top.set_title(f"n = {n}, d = {d}", size=10)
+        top.set_title(size_label(n, d), size=10)
         bottom.plot(epochs[1:], 100 * arrays["step_outside"][0], ".", color=colour(n), ms=4)
         bottom.set(ylim=(0, 102), xlabel="epochs trained")
     axes[0, 0].set_ylabel(_LOSS)

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from scipy.stats import gmean
 
-from patchscape.figures.style import INK, by_size
+from patchscape.figures.style import INK, by_size, colour, decades
 
 _PARTS = {"H": "black", "G": "#0072b2", "R": "#d55e00"}
 _OUTLIER = "#cc79a7"
@@ -153,11 +154,13 @@ def cumulative_density(exact: np.ndarray, nodes: np.ndarray, weights: np.ndarray
     return fig
 
 
-def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, np.ndarray], n_classes: int) -> Figure:
+def gaps_and_classes(
+    spectra: Mapping[tuple[int, int], np.ndarray], overlaps: Mapping[tuple[int, int], np.ndarray], n_classes: int
+) -> Figure:
     """Draws, rank by rank, the ratio of neighbouring eigenvalues and what lies in the span of the class means.
 
     Args:
-        spectra: "n = 4, d = 6" -> (S, k) leading eigenvalues of S runs, in decreasing order.
+        spectra: (n_patches, depth) -> (S, k) leading eigenvalues of S runs, in decreasing order.
         overlaps: likewise, overlap of each eigenvector with the class means.
         n_classes: number of classes.
 
@@ -166,12 +169,12 @@ def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, n
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(8.2, 4.2), sharex=True)
     looks = by_size(spectra)
-    for label, values in spectra.items():
+    for size, values in spectra.items():
         ratios = values[:, :-1] / values[:, 1:]
-        for ax, data in ((left, ratios), (right, overlaps[label])):
+        for ax, data in ((left, ratios), (right, overlaps[size])):
             rank = np.arange(1, data.shape[1] + 1)
-            ax.plot(rank, data.mean(0), ms=3.5, lw=1, label=label, **looks[label])
-            ax.fill_between(rank, data.min(0), data.max(0), color=looks[label]["color"], alpha=0.08, lw=0)
+            ax.plot(rank, data.mean(0), ms=3.5, lw=1, **looks[size])
+            ax.fill_between(rank, data.min(0), data.max(0), color=looks[size]["color"], alpha=0.08, lw=0)
     for ax in (left, right):
         ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
         ax.set_xlabel("rank $r$")
@@ -183,12 +186,43 @@ def gaps_and_classes(spectra: Mapping[str, np.ndarray], overlaps: Mapping[str, n
     return fig
 
 
-def where_eigenvectors_live(places: Mapping[str, Mapping[str, np.ndarray]], n_classes: int) -> Figure:
+def gaps_by_classes(spectra: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
+    """Draws gaps and overlap with the class means rank by rank, one column for each number of classes.
+
+    Args:
+        spectra: number of classes -> {"eigenvalues", "class_mean_overlap"}, (S, k) each, of S runs.
+
+    Returns:
+        The figure: means over runs (geometric for the ratios), and the range that holds all runs.
+    """
+    fig, axes = plt.subplots(
+        2, len(spectra), figsize=(2.1 * len(spectra), 4.4), sharey="row", sharex=True, squeeze=False
+    )
+    for column, (classes, kept) in zip(axes.T, sorted(spectra.items()), strict=True):
+        values, inside = kept["eigenvalues"], kept["class_mean_overlap"]
+        ratios = values[:, :-1] / values[:, 1:]
+        for ax, data, mean in (
+            (column[0], ratios, gmean(ratios)),
+            (column[1], inside, inside.mean(0)),
+        ):
+            rank = np.arange(1, data.shape[1] + 1)
+            ax.plot(rank, mean, "o-", ms=3.5, lw=1, color=colour(4))
+            ax.fill_between(rank, data.min(0), data.max(0), color=colour(4), alpha=0.15, lw=0)
+            ax.axvline(classes - 0.5, color=INK, lw=1, ls="--")
+        column[0].set(title=f"C = {classes}", yscale="log")
+        column[1].set(xlabel="rank $r$", ylim=(0, 1), xticks=range(1, 13, 3))
+    axes[0, 0].set_ylabel(r"$\lambda_r / \lambda_{r+1}$")
+    axes[1, 0].set_ylabel("share in class-mean span")
+    decades(axes[0, 0].yaxis)
+    return fig
+
+
+def where_eigenvectors_live(places: Mapping[tuple[int, int], Mapping[str, np.ndarray]], n_classes: int) -> Figure:
     """Draws, rank by rank, how leading eigenvectors share out among bias and patches, and how they meet the gradient.
 
     Args:
-        places: "n = 4, d = 6" -> {"vector_shares" (S, k, n + 1), shares of squared length on each patch and then on the
-            bias; "gradient_overlap" (S, k), squared cosine with the gradient}, of S runs.
+        places: (n_patches, depth) -> {"vector_shares" (S, k, n + 1), shares of squared length on each patch and then on
+            the bias; "gradient_overlap" (S, k), squared cosine with the gradient}, of S runs.
         n_classes: number of classes.
 
     Returns:
@@ -197,14 +231,14 @@ def where_eigenvectors_live(places: Mapping[str, Mapping[str, np.ndarray]], n_cl
     fig, axes = plt.subplots(1, 3, figsize=(9.4, 4.1), sharex=True)
     looks = by_size(places)
     titles = ("share on the bias", "patches taken part in, of $n$", "gradient in the first $r$")
-    for label, found in places.items():
+    for size, found in places.items():
         shares = found["vector_shares"]
         on_patches = shares[..., :-1]
         part = np.square(on_patches.sum(-1)) / np.square(on_patches).sum(-1) / on_patches.shape[-1]
         for ax, values in zip(axes, (shares[..., -1], part, found["gradient_overlap"].cumsum(1)), strict=True):
             rank = np.arange(1, values.shape[1] + 1)
-            ax.plot(rank, values.mean(0), ms=3.5, lw=1, label=label, **looks[label])
-            ax.fill_between(rank, values.min(0), values.max(0), color=looks[label]["color"], alpha=0.08, lw=0)
+            ax.plot(rank, values.mean(0), ms=3.5, lw=1, **looks[size])
+            ax.fill_between(rank, values.min(0), values.max(0), color=looks[size]["color"], alpha=0.08, lw=0)
     for ax, title in zip(axes, titles, strict=True):
         ax.axvline(n_classes - 1, color=INK, lw=1, ls="--")
         ax.set(xlabel="rank $r$", title=title, ylim=(0, 1.02), xticks=range(1, values.shape[1] + 1, 2))
@@ -231,12 +265,12 @@ def expected_outliers(spectra: Mapping[int, Mapping[int, tuple[np.ndarray, np.nd
     for ax, (n, by_depth) in zip(axes[0], spectra.items(), strict=True):
         for depth, (measured, _) in by_depth.items():
             rank = np.arange(1, measured.shape[1] + 1)
-            middle = np.exp(np.nanmean(np.log(measured), 0))
+            middle = gmean(measured, nan_policy="omit")
             ax.semilogy(rank, middle, "o", ms=4, mew=0, color=tints[depth], label=f"$d = {depth}$")
             low, high = np.nanmin(measured, 0), np.nanmax(measured, 0)
             ax.fill_between(rank, low, high, color=tints[depth], alpha=0.15, lw=0)
         expected = np.concatenate([pair[1] for pair in by_depth.values()])
-        ax.semilogy(rank, np.exp(np.nanmean(np.log(expected), 0)), color="black", lw=1.2, label="expected")
+        ax.semilogy(rank, gmean(expected, nan_policy="omit"), color="black", lw=1.2, label="expected")
         ax.axvline(n_classes - 0.5, color=INK, lw=0.8, ls=":")
         ax.set(xlabel="rank", title=f"$n = {n}$")
         ax.set_xticks([1, n_classes - 1, rank[-1]])

@@ -9,7 +9,9 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from patchscape import results
 
@@ -24,22 +26,41 @@ def colour(n_patches: int) -> str:
     return _COLOURS.get(n_patches, "#56b4e9")
 
 
-def by_size(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+def size_label(n_patches: int, depth: int) -> str:
+    """Returns what a configuration is called in titles and legends."""
+    return f"n = {n_patches}, d = {depth}"
+
+
+def by_size(sizes: Iterable[tuple[int, int]]) -> dict[tuple[int, int], dict[str, Any]]:
     """Returns how lines of configurations look: the colour of the number of patches, the deeper the darker.
 
     Args:
-        labels: such as "n = 4, d = 6".
+        sizes: (n_patches, depth) of each configuration.
 
     Returns:
-        By label, keywords of `plot`.
+        By size, keywords of `plot`, the label included.
     """
-    sizes = {label: tuple(int(part.split("=")[1]) for part in label.split(",")) for label in labels}
-    depths = sorted({d for _, d in sizes.values()})
-    places = {label: depths.index(d) for label, (_, d) in sizes.items()}
+    depths = sorted({d for _, d in sizes})
+    places = {d: number for number, d in enumerate(depths)}
     return {
-        label: {"color": colour(n), "alpha": (places[label] + 1) / len(depths), "marker": MARKERS[places[label] % 6]}
-        for label, (n, _) in sizes.items()
+        (n, d): {
+            "color": colour(n),
+            "alpha": (places[d] + 1) / len(depths),
+            "marker": MARKERS[places[d] % len(MARKERS)],
+            "label": size_label(n, d),
+        }
+        for n, d in sizes
     }
+
+
+def decades(*axes: Axis) -> None:
+    """Ticks written as plain numbers: at 1, 2 and 5 of a decade on a short axis, every other decade on a long one."""
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        step = 100 if high > 1e5 * low else 10
+        axis.set_major_locator(LogLocator(step, subs=(1, 2, 5) if high < 60 * low else (1,), numticks=20))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def use_style() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from patchscape.figures.style import INK, PUBLISHED, colour
+from patchscape.figures.style import INK, PUBLISHED, colour, size_label
 from patchscape.landscape import Plane
 
 _LINES = ("-", "--", "-.", ":")
@@ -184,23 +184,22 @@ def path_against_plane(full: np.ndarray, true: np.ndarray, projected: np.ndarray
     return fig
 
 
-def whole_runs(curves: Mapping[str, tuple[np.ndarray, np.ndarray, int | None]]) -> Figure:
+def whole_runs(curves: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray, int | None]]) -> Figure:
     """Draws whole training runs beside the published ones.
 
     Args:
-        curves: from `stored.paper_curves`.
+        curves: from `paper.curves`.
 
     Returns:
         The figure.
     """
     fig, axes = plt.subplots(1, max(1, len(curves)), figsize=(7, 3.4), squeeze=False, sharey=True)
-    for ax, (title, (theirs, ours, leaves)) in zip(axes[0], curves.items(), strict=False):
-        n = int(title.split(",")[0].split()[-1])
+    for ax, ((n, d), (theirs, ours, leaves)) in zip(axes[0], curves.items(), strict=False):
         ax.semilogy(theirs, label="published", markersize=4, **PUBLISHED)
         ax.semilogy(ours, color=colour(n), label="ours")
         if leaves is not None:
             ax.axvline(leaves, color=INK, ls=":", lw=1)
-        ax.set(title=title, xlabel="epoch")
+        ax.set(title=size_label(n, d), xlabel="epoch")
     axes[0, 0].set_ylabel("mean batch loss (nats)")
     axes[0, -1].legend(fontsize=8)
     return fig

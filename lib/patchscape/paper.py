@@ -1,0 +1,111 @@
+"""The published numbers, and the stored runs that repeat the paper's own, side by side."""
+
+import numpy as np
+import pandas as pd
+
+from patchscape import config, data, stored
+
+_ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
+_RATIOS = ["evr_pc1", "evr_pc2"]
+_OURS = (
+    *("epoch", "train_loss", "test_loss", "test_accuracy", "lambda_max", "lambda_max_residual", "gradient_norm"),
+    *_ENSEMBLE,
+    *("n_products", "pca_1", "pca_2", "training_s", "curvature_s", "code"),
+)
+
+
+def eigenvalues() -> pd.DataFrame:
+    """Reads the twelve published eigenvalues, one run with seed 1001 each.
+
+    Returns:
+        Columns n_patches, depth, lambda_max (nats per rad^2), epoch, train_loss (nats), angles, factor, learning_rate,
+        scaled.
+    """
+    table = pd.read_csv(data.folder() / "published" / "eigenvalues.csv").rename(
+        columns={"train_loss_full": "train_loss"}
+    )
+    points = [config.paper(n, d) for n, d in zip(table.n_patches, table.depth, strict=True)]
+    table["angles"] = [run.model.n_params_per_qnn for run in points]
+    table["factor"] = [run.model.factor for run in points]
+    table["learning_rate"] = [run.train.learning_rate for run in points]
+    return stored.with_scaled(table)[
+        ["n_patches", "depth", "learning_rate", "angles", "factor", "lambda_max", "epoch", "train_loss", "scaled"]
+    ]
+
+
+def replays() -> tuple[dict[tuple[int, int], tuple[np.ndarray, np.ndarray]], pd.DataFrame]:
+    """Reads the stored replays of the published first epoch and pairs them with the published losses.
+
+    Returns:
+        (n_patches, depth) -> losses (published, replayed), nats; and a table with one row per replay and the
+        columns n_patches, depth, largest_difference (relative), code, device, created. Both may be empty.
+    """
+    log = pd.read_csv(data.folder() / "published" / "training_log_epoch0.csv")
+    pairs, rows = {}, []
+    for item in stored.read("replay"):
+        run, made = item.run, item.record.meta["provenance"]
+        n, d = run.model.n_patches, run.model.depth
+        published = log[(log.n_patches == n) & (log.depth == d)].train_loss.to_numpy()
+        # Only the author's own seed, data and learning rate are a replay.
+        same = run.model_copy(update={"train": config.paper(n, d).train}) == config.paper(n, d)
+        if not same or not len(published) or run.train.learning_rate != config.PAPER_LEARNING_RATES[d]:
+            continue
+        replayed = item.record.arrays["batch_loss"][0, 0, : len(published)].astype(float)
+        pairs[n, d] = (published, replayed)
+        row = {"n_patches": n, "depth": d, "largest_difference": np.max(np.abs(replayed / published - 1))}
+        rows.append(row | {"code": made["code"], "device": made["device"]["kind"], "created": made["created"]})
+    columns = ["n_patches", "depth", "largest_difference", "code", "device", "created"]
+    return pairs, pd.DataFrame(rows, columns=columns)
+
+
+def runs() -> pd.DataFrame:
+    """Reads the stored runs of the paper's protocol and pairs them with the published ones.
+
+    Returns:
+        Two rows per run of the author's seed, `source` "published" and "ours", one per other seed: n_patches, depth,
+        seed, epoch, train_loss, test_loss (nats), test_accuracy, ensemble_test_loss (nats) and ensemble_test_accuracy
+        of the snapshot ensemble (NaN if not stored), lambda_max and its residual (nats per rad^2, NaN if not stored),
+        pca_1 and pca_2 (shares of variance), wall times of training and of the eigenvalue (seconds, NaN if unknown),
+        code. May be empty.
+    """
+    folder = data.folder() / "published"
+    published = pd.read_csv(folder / "minima.csv").merge(
+        pd.read_csv(folder / "eigenvalues.csv")[["n_patches", "depth", "lambda_max", "elapsed_s"]],
+        on=["n_patches", "depth"],
+    )
+    ensembles = pd.read_csv(folder / "ensemble.csv").set_index(["n_patches", "depth"])
+    ratios = pd.read_csv(folder / "pca.csv").set_index(["n_patches", "depth"])
+    rows = []
+    for ours in stored.runs(["paper"]).to_dict("records"):
+        size = {name: ours[name] for name in ("n_patches", "depth", "seed")}
+        same = (published.n_patches == size["n_patches"]) & (published.depth == size["depth"])
+        for theirs in published[same].itertuples() if size["seed"] == config.PAPER_SEED else ():
+            row = {"epoch": theirs.epoch, "train_loss": theirs.train_loss, "test_loss": theirs.test_loss}
+            row |= {"test_accuracy": theirs.test_acc, "lambda_max": theirs.lambda_max, "hessian_s": theirs.elapsed_s}
+            of_ensemble = ensembles.loc[size["n_patches"], size["depth"]][["test_loss", "test_acc"]]
+            row |= dict(zip(_ENSEMBLE, of_ensemble, strict=True))
+            row |= dict(zip(("pca_1", "pca_2"), ratios.loc[size["n_patches"], size["depth"]][_RATIOS], strict=True))
+            rows.append(size | {"source": "published"} | row)
+        names = {"curvature_s": "hessian_s", "lambda_max_residual": "residual", "n_products": "products"}
+        rows.append(size | {"source": "ours"} | {names.get(key, key): ours[key] for key in _OURS if key in ours})
+    return pd.DataFrame(rows)
+
+
+def curves() -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, int | None]]:
+    """Reads the training curves of the stored runs of the paper's protocol, beside the published ones.
+
+    Returns:
+        By (n_patches, depth): mean batch loss of every epoch (nats), published and ours, and the first epoch in
+        which they differ by more than 1 percent (None if there is none). Only the author's seed is compared.
+    """
+    published = pd.read_csv(data.folder() / "published" / "training_curves.csv")
+    out = {}
+    for item in stored.read("paper"):
+        n, d = item.run.model.n_patches, item.run.model.depth
+        theirs = published[(published.n_patches == n) & (published.depth == d)].train_loss_mean60.to_numpy()
+        if item.run.seed != config.PAPER_SEED or not len(theirs):
+            continue
+        ours = item.record.arrays["batch_loss"][0].astype(float).mean(1)[: len(theirs)]
+        apart = np.flatnonzero(np.abs(ours / theirs[: len(ours)] - 1) > 0.01)
+        out[n, d] = (theirs, ours, int(apart[0]) if len(apart) else None)
+    return out

@@ -1,0 +1,120 @@
+"""Spectra at the stored minima: leading eigenvalues, whole spectra, and what is expected of random circuits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from patchscape import data, estimates, grids, jobs, points, spectra, stored
+
+
+def by_size(grid: str) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], pd.DataFrame]:
+    """Reads the leading eigenvalues of a grid's minima and counts the outliers of every run.
+
+    Args:
+        grid: name of the grid.
+
+    Returns:
+        By (n_patches, depth): `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` (S, k)
+        and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are stored; and a table with one row
+        per run and point (`where` is "checkpoint" or "refined"): n_patches, depth, classes, seed, outliers, gap.
+    """
+    items = [item for item in stored.read(grid) if item.curvature is not None]
+    items.sort(key=lambda item: (item.run.model.n_patches, item.run.model.depth))
+    return {(item.run.model.n_patches, item.run.model.depth): _leading(item) for item in items}, _counts(items)
+
+
+def by_classes() -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame]:
+    """Reads the stored runs that differ from the grid's baseline (n = 4, depth 6) in the number of classes only.
+
+    Returns:
+        As `by_size`, by number of classes.
+    """
+    items = [
+        item
+        for grid in ("laptop", "controls")
+        for item in stored.read(grid)
+        if item.run == grids.laptop(n_classes=item.run.model.n_classes) and item.curvature is not None
+    ]
+    return {item.run.model.n_classes: _leading(item) for item in items}, _counts(items)
+
+
+def whole() -> dict[str, np.ndarray]:
+    """Reads all eigenvalues of the stored 8-qubit minima with n = 4, depth 6 and no weight decay.
+
+    Returns:
+        "H", "G" and "R", (S, P) each, in decreasing order, nats per rad^2.
+
+    Raises:
+        ValueError: if they are not stored.
+    """
+    (job,) = (job for job in grids.jobs("controls").values() if "no weight decay" in job.studies)
+    names = {"H": "all_eigenvalues", "G": "all_gauss_newton", "R": "all_residual"}
+    for item in stored.read("controls"):
+        if item.run == job.run and item.curvature is not None:
+            return {part: item.curvature.arrays[name] for part, name in names.items()}
+    raise ValueError(f"the spectra of {job.name} are not stored: run `patchscape job controls {job.name}`.")
+
+
+def expected(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """Reads the leading eigenvalues of a grid's minima and those that the estimate T5 expects.
+
+    Args:
+        grid: name of the grid.
+
+    Returns:
+        By number of patches and depth: measured (of H) and expected (of G, a shared pixel counting as one more angle
+        of every circuit), (S, 12) each, as shares of the trace that T4 expects.
+    """
+    found: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
+    for item in sorted(stored.read(grid), key=lambda item: (item.run.model.n_patches, item.run.model.depth)):
+        if item.curvature is None or "expected_gauss_newton" not in item.curvature.arrays:
+            continue
+        cfg, arrays = item.run.model, item.curvature.arrays
+        trace = estimates.trace(cfg, arrays["impurity"])[:, None]
+        measured = arrays["eigenvalues"] / (trace * estimates.with_pixels(cfg))
+        expected = arrays["expected_gauss_newton"] / trace
+        found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(v[:, : points.LEADING] for v in (measured, expected))
+    return found
+
+
+def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
+    """Says how alike two training images are, on average, to each circuit of the first seed's minimum.
+
+    Args:
+        grid: name of the grid.
+        depth: layers per block.
+
+    Returns:
+        By number of patches, (n,): the mean of `estimates.similarity` over pairs of different images.
+    """
+    found = {}
+    for item in stored.read(grid):
+        cfg = item.run.model
+        if cfg.depth != depth:
+            continue
+        params, images = jobs.minimum(item.record, 0), data.load_run(item.run)
+        count = len(images.train_angles)
+        sums = [alike.sum() for alike in estimates.similarities(cfg, params, images.train_angles)]
+        found[cfg.n_patches] = (np.array(sums) - count) / (count * (count - 1))
+    return dict(sorted(found.items()))
+
+
+def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
+    names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap", "gradient_overlap", "vector_shares")
+    arrays = item.curvature.arrays
+    return {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
+
+
+def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:
+    """Outliers of every run, among the converged ranks but no more than twice the number of classes."""
+    rows = []
+    for item in items:
+        cfg, kept = item.run.model, _leading(item)
+        candidates = min(points.LEADING - 1, 2 * cfg.n_classes)
+        for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
+            for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
+                count = spectra.count_outliers(values, candidates=candidates)
+                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": cfg.n_classes, "seed": seed}
+                rows.append(row | {"where": where, "outliers": count, "gap": spectra.gap_ratio(values, count)})
+    return pd.DataFrame(rows)
