@@ -6,8 +6,10 @@ from pathlib import Path
 
 import build_book
 import check_book
+import nbformat
 import pytest
 import yaml
+from jupyter_cache import get_cache
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
@@ -152,3 +154,25 @@ def test_every_entry_of_the_bibliography_is_well_formed():
 def test_make_help_lists_the_two_commands():
     text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {"book", "test", "figures", "env"} <= {line.split()[0] for line in text.splitlines()}
+
+
+def test_chapters_are_executed_side_by_side_and_one_that_fails_is_left_to_the_book(tmp_path):
+    def write(name, source):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        return tmp_path / f"{name}.ipynb"
+
+    sound, failing = write("sound", "from pathlib import Path\nprint(Path.cwd().name)"), write("failing", "1 / 0")
+    build_book.execute([failing, sound], tmp_path / "cache", timeout=60)
+    cache = get_cache(tmp_path / "cache")
+    _, executed = cache.merge_match_into_notebook(nbformat.read(sound, 4))
+    assert executed.cells[0].outputs[0].text.strip() == tmp_path.name
+    with pytest.raises(KeyError):
+        cache.match_cache_notebook(nbformat.read(failing, 4))
+    assert [record.uri for record in cache.list_cache_records()] == [str(sound)]
+
+
+def test_every_chapter_is_executed_once():
+    first = [path.stem for path in build_book.longest_first()]
+    assert sorted([*first, *build_book.ALONE]) == sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))

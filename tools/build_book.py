@@ -1,7 +1,8 @@
 """Build the book with warnings as errors, then check the pages; notebook results are cached by content.
 
 jupyter-book's own cache looks at notebooks only, so it would keep old numbers after a change of the library.
-Here the cache folder is named after the content of everything that a chapter's results depend on.
+Here the cache folder is named after the content of everything that a chapter's results depend on. And jupyter-book
+executes one chapter after the other: here several are executed side by side first.
 """
 
 import hashlib
@@ -9,14 +10,24 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import check_book
+import nbformat
 import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
+
+from patchscape import status
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 INPUTS = ("lib", "data", "params", "requirements.lock")
+ALONE = {"06_speed"}  # it measures times, so nothing may run beside it: jupyter-book executes it
+AT_ONCE = 4  # most chapters side by side: each may take 1 GiB
 
 
 def content_hash(root: Path = ROOT) -> str:
@@ -54,6 +65,45 @@ def cache() -> Path:
     return BUILD / f"jupyter-cache-{content_hash()}"
 
 
+def execute(paths: Iterable[Path], cache: Path, timeout: int) -> None:
+    """Executes notebooks that are not in the cache, as many at once as there are processors, and puts them there.
+
+    One that fails is left out: jupyter-book will execute it again and report.
+
+    Args:
+        paths: notebooks, those that take longest first.
+        cache: folder of executed notebooks.
+        timeout: of a cell, in seconds.
+    """
+    known = get_cache(cache)
+    missing = []
+    for path in paths:
+        try:
+            known.match_cache_notebook(nbformat.read(path, 4))
+        except KeyError:
+            missing.append(path)
+    with ProcessPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
+        running = {pool.submit(_execute, path, timeout): path for path in missing}
+        for done in as_completed(running):
+            if executed := done.result():
+                notebook, seconds = executed
+                bundle = CacheBundleIn(notebook, str(running[done]), data={"execution_seconds": seconds})
+                known.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def _execute(path: Path, timeout: int) -> tuple[nbformat.NotebookNode, float] | None:
+    """Executes a notebook; returns it and the seconds that it took, or nothing if it fails."""
+    result = single_nb_execution(nbformat.read(path, 4), str(path.parent), timeout, allow_errors=False)
+    return None if result.err else (result.nb, result.time)
+
+
+def longest_first() -> list[Path]:
+    """Returns the chapters that may run side by side, in the order of their measured times."""
+    seconds = status.chapters().set_index("chapter").seconds
+    paths = [path for path in (ROOT / "chapters").glob("*.ipynb") if path.stem not in ALONE]
+    return sorted(paths, key=lambda path: -seconds.get(path.stem, 0))
+
+
 def run(cache: Path, builder: str, *options: str) -> int:
     """Run jupyter-book with warnings as errors; results of notebooks come from the cache if they are there.
 
@@ -86,12 +136,13 @@ def main() -> int:
     # Pages of an earlier build must not stand in for pages missing from this one.
     shutil.rmtree(html, ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
-    status = run(present, "html", "--all")
-    if status:
+    execute(longest_first(), present, book_config(present)["execute"]["timeout"])
+    failed = run(present, "html", "--all")
+    if failed:
         for report in sorted((BUILD / "html" / "reports").rglob("*.log")):
             print(f"--- {report.stem}\n{report.read_text(encoding='utf-8')[-3000:]}", file=sys.stderr)
         print("The book was not built: see the messages above.", file=sys.stderr)
-        return status
+        return failed
     if problems := check_book.problems(html, ROOT):
         print("The book was built, but is not sound:", *problems, sep="\n- ", file=sys.stderr)
         return 1
