@@ -151,7 +151,7 @@ def minima(
         function: of a patch.
         cfgs: cut the patches and set scale and aggregation; without a shared bias, and different in the number of
             patches only. One compiled program serves all: it has room for the most patches and skips what a model
-            does not have.
+            does not have. All runs of one model go side by side: small arrays cost more by their number than by size.
         images: training images; the test images are not used.
         seeds: of the start, one run each.
         steps: of Adam.
@@ -168,8 +168,8 @@ def minima(
     room = max(cfg.n_patches for cfg in cfgs)
     outputs = jax.jit(function.outputs)  # traced once: PennyLane takes seconds for it
 
-    def filled(a):
-        return jnp.pad(a, ((0, room - len(a)), *[(0, 0)] * (a.ndim - 1)))
+    def filled(a, axis):
+        return jnp.pad(a, [(0, room - size if number == axis else 0) for number, size in enumerate(a.shape)])
 
     def logits(phi, strength, patches, used, factor):
         def one(circuit):
@@ -186,44 +186,52 @@ def minima(
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     @jax.jit
-    def train(phi, *rest):
-        def step(carry, _):
-            phi, state = carry
-            values, gradient = jax.value_and_grad(loss_and_accuracy, has_aux=True)(phi, *rest)
-            updates, state = optimiser.update(gradient, state)
-            return (optax.apply_updates(phi, updates), state), values
+    def train(phi, strength, *rest):
+        def one_run(phi, strength):
+            def step(carry, _):
+                phi, state = carry
+                values, gradient = jax.value_and_grad(loss_and_accuracy, has_aux=True)(phi, strength, *rest)
+                updates, state = optimiser.update(gradient, state)
+                return (optax.apply_updates(phi, updates), state), values
 
-        # One step more than asked for: its rate is zero, and it evaluates where the last one led.
-        (phi, _), values = jax.lax.scan(step, (phi, optimiser.init(phi)), length=steps + 1)
-        return phi, *(value[-1] for value in values)
+            # One step more than asked for: its rate is zero, and it evaluates where the last one led.
+            (phi, _), values = jax.lax.scan(step, (phi, optimiser.init(phi)), length=steps + 1)
+            return phi, *(value[-1] for value in values)
 
-    product = jax.jit(lambda phi, v, *rest: curvature.hvp(lambda p: loss_and_accuracy(p, *rest)[0])(phi, v))
+        return jax.vmap(one_run)(phi, strength)
 
-    def trained(cfg, strength, seed):
-        used, strength_and_factor = np.arange(room) < cfg.n_patches, np.array([strength, cfg.factor], angles.dtype)
-        rest = (strength_and_factor[0], filled(model.cut_patches(cfg, angles)), used, strength_and_factor[1])
-        start = jnp.asarray(function.start(np.random.default_rng(seed), cfg.n_patches), angles.dtype)
-        return *train(filled(start), *rest), rest
+    @jax.jit
+    def product(phi, v, strength, *rest):
+        of_run = lambda phi, v, p: curvature.hvp(lambda at: loss_and_accuracy(at, p, *rest)[0])(phi, v)  # noqa: E731
+        return jax.vmap(of_run)(phi, v, strength)
 
-    runs = [(cfg, p, seed, *trained(cfg, p, seed)) for cfg, p, seed in itertools.product(cfgs, noise, seeds)]
+    runs = list(itertools.product(noise, seeds))  # of one model, side by side
+    strength = jnp.array([p for p, _ in runs], angles.dtype)
+    trained = []
+    for cfg in cfgs:
+        used, factor = np.arange(room) < cfg.n_patches, np.asarray(cfg.factor, angles.dtype)
+        rest = strength, filled(model.cut_patches(cfg, angles), 0), used, factor
+        start = np.stack([function.start(np.random.default_rng(seed), cfg.n_patches) for _, seed in runs])
+        trained.append((*train(filled(jnp.asarray(start, angles.dtype), 1), *rest), rest))
     memory.release(train)
-    rows, ends = [], {cfg: [] for cfg in cfgs}
-    for cfg, strength, seed, phi, value, accuracy, rest in runs:
-        shape = cfg.n_patches, phi.shape[1]
+    rows, ends = [], []
+    for cfg, (phi, loss, accuracy, rest) in zip(cfgs, trained, strict=True):
+        n, m = shape = cfg.n_patches, phi.shape[2]
 
         def matvec(v, phi=phi, rest=rest, shape=shape):
-            tangent = filled(jnp.asarray(v, phi.dtype).reshape(shape))
-            return np.asarray(product(phi, tangent, *rest), np.float64)[: shape[0]].ravel()
+            tangent = filled(jnp.asarray(v, phi.dtype).reshape(-1, *shape), 1)
+            return np.asarray(product(phi, tangent, *rest), np.float64)[:, : shape[0]].ravel()
 
-        found = spectra.lanczos(matvec, np.prod(shape), seed=seed, max_steps=40)
-        row = {"n_patches": shape[0], "angles": shape[1], "noise": strength, "seed": seed}
-        row |= {"train_loss": float(value), "accuracy": float(accuracy)}
-        rows.append(row | {"lambda_max": found.values[0, 0], "residual": found.residuals[0, 0]})
-        ends[cfg].append(np.asarray(phi[: shape[0]]))
+        found = spectra.lanczos(matvec, n * m, n_blocks=len(runs), seed=0, max_steps=40)
+        for number, (p, seed) in enumerate(runs):
+            row = {"n_patches": n, "angles": m, "noise": p, "seed": seed}
+            row |= {"train_loss": float(loss[number]), "accuracy": float(accuracy[number])}
+            rows.append(row | {"lambda_max": found.values[number, 0], "residual": found.residuals[number, 0]})
+        ends.append(np.asarray(phi[:, :n]).reshape(len(noise), len(seeds), n, m))
     memory.release()  # the programs of one function are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / -np.expm1(-table.train_loss)
-    return table, [np.reshape(of_model, (len(noise), len(seeds), *of_model[0].shape)) for of_model in ends.values()]
+    return table, ends
 
 
 def curvature_from_shots(
@@ -253,14 +261,16 @@ def curvature_from_shots(
         One row per estimate: shots, curvature (nats per rad^2).
     """
     patches = np.asarray(model.cut_patches(cfg, jnp.asarray(images.train_angles)))
-    labels = jnp.asarray(images.train_labels)
+    labels, pixels = jnp.asarray(images.train_labels), patches.reshape(-1, patches.shape[-1]).T
     rows = []
     for count in shots:
         node = circuit.qnode(cfg, shots=count or None)
 
         def loss(at: np.ndarray, node: Callable = node) -> float:
-            outputs = sum(np.stack(node(p, x.T), 1) for p, x in zip(at, patches, strict=True))
-            return float(model.cross_entropy(jnp.asarray(cfg.factor * outputs), labels))
+            # all circuits and images in one call: PennyLane takes long for each
+            outputs = np.stack(node(np.repeat(at, len(labels), 0).T, pixels))
+            z = cfg.factor * outputs.reshape(cfg.n_classes, cfg.n_patches, -1).sum(1).T
+            return float(model.cross_entropy(jnp.asarray(z), labels))
 
         for _ in range(repeats if count else 1):
             ahead, here, behind = (loss(phi + h * direction) for h in (step, 0, -step))
