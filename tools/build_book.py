@@ -6,6 +6,7 @@ executes one chapter after the other: here several are executed side by side fir
 """
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -82,7 +83,8 @@ def execute(paths: Iterable[Path], cache: Path, timeout: int) -> None:
             known.match_cache_notebook(nbformat.read(path, 4))
         except KeyError:
             missing.append(path)
-    with ProcessPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
+    fresh = multiprocessing.get_context("spawn")  # JAX has threads, which a forked process would inherit half
+    with ProcessPoolExecutor(min(AT_ONCE, os.cpu_count() or 1), mp_context=fresh) as pool:
         running = {pool.submit(_execute, path, timeout): path for path in missing}
         for done in as_completed(running):
             if executed := done.result():
