@@ -216,9 +216,10 @@ def verify(
         minima = [(path, i) for path in found for i in range(len(results.read(path).meta["seeds"]))]
         if sample is not None:
             minima = random.Random(seed).sample(minima, min(sample, len(minima)))
-        bad = 0
+        bad, largest = 0, {"train_loss": 0.0, "lambda_max": 0.0}
         for path, number in minima:
             again = jobs.verify(path, number)
+            largest = {name: max(value, again[f"{name}_difference"]) for name, value in largest.items()}
             good = again["train_loss_difference"] <= jobs.SAME_LOSS and again["lambda_max_difference"] <= jobs.SAME_TOP
             bad += not good
             typer.echo(
@@ -228,7 +229,10 @@ def verify(
             )
         if bad:
             raise ValueError(f"{bad} of {len(minima)} stored minima differ from what is computed now.")
-        typer.echo(f"{len(minima)} minima agree")
+        typer.echo(
+            f"{len(minima)} minima agree, loss to {largest['train_loss']:.0e} and lambda_max to "
+            f"{largest['lambda_max']:.0e} (largest relative differences)"
+        )
 
 
 @app.command()
