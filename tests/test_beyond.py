@@ -67,9 +67,10 @@ def test_shots_scatter_about_the_exact_curvature_and_more_shots_scatter_less():
     phi = np.asarray(RNG.uniform(0, np.pi, (4, CFG.n_params_per_qnn)))
     direction = RNG.standard_normal(phi.shape)
     direction /= np.linalg.norm(direction)
-    found = beyond.curvature_from_shots(
-        CFG, phi, direction, IMAGES, shots=[0, 100, 10000], repeats=6, step=0.5
-    ).groupby("shots")
+    table = beyond.curvature_from_shots(CFG, phi, direction, IMAGES, shots=[0, 100, 10000], repeats=6, step=0.5)
+    again = beyond.curvature_from_shots(CFG, phi, direction, IMAGES, shots=[100], repeats=6, step=0.5)
+    np.testing.assert_array_equal(again.curvature, table.curvature[table.shots == 100])  # the measurements are seeded
+    found = table.groupby("shots")
     spread = found.curvature.std()
     assert spread[10000] < spread[100]
     assert abs(found.curvature.mean()[10000] - found.curvature.mean()[0]) < 5 * spread[10000]

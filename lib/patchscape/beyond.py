@@ -243,6 +243,7 @@ def curvature_from_shots(
     shots: Sequence[int],
     repeats: int,
     step: float,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Estimates the curvature along one direction as an experiment would: from losses at three points.
 
@@ -256,6 +257,7 @@ def curvature_from_shots(
         shots: numbers of measurements of every circuit for every image; 0 is exact.
         repeats: estimates for each number.
         step: h in rad.
+        seed: of the measurements.
 
     Returns:
         One row per estimate: shots, curvature (nats per rad^2).
@@ -264,7 +266,7 @@ def curvature_from_shots(
     labels, pixels = jnp.asarray(images.train_labels), patches.reshape(-1, patches.shape[-1]).T
     rows = []
     for count in shots:
-        node = circuit.qnode(cfg, shots=count or None)
+        node = circuit.qnode(cfg, shots=count or None, seed=seed)
 
         def loss(at: np.ndarray, node: Callable = node) -> float:
             # all circuits and images in one call: PennyLane takes long for each

@@ -107,7 +107,12 @@ def observables(cfg: ModelConfig) -> list[tuple[Literal["X", "Z"], int]]:
 
 
 def qnode(
-    cfg: ModelConfig, *, device: str = "default.qubit", diff_method: str = "best", shots: int | None = None
+    cfg: ModelConfig,
+    *,
+    device: str = "default.qubit",
+    diff_method: str = "best",
+    shots: int | None = None,
+    seed: int | None = None,
 ) -> Callable:
     """Returns one circuit as a PennyLane QNode.
 
@@ -116,6 +121,7 @@ def qnode(
         device: name of a PennyLane device.
         diff_method: as in `qml.QNode`.
         shots: number of measurements; None is exact.
+        seed: of the measurements; None is another draw every time.
 
     Returns:
         A function (phi (n_params_per_qnn,), patch (q*q,), noise=None) -> list of K expectation values. A patch of shape
@@ -146,5 +152,6 @@ def qnode(
                 qml.DepolarizingChannel(noise, wires=wire)
         return [qml.expval(pauli[axis](wire)) for axis, wire in measured]
 
-    node = qml.QNode(circuit, qml.device(device, wires=cfg.n_qubits), diff_method=diff_method)
+    random = {} if seed is None else {"seed": seed}  # not every device has it
+    node = qml.QNode(circuit, qml.device(device, wires=cfg.n_qubits, **random), diff_method=diff_method)
     return node if shots is None else qml.set_shots(node, shots=shots)
