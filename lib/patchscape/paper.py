@@ -5,11 +5,10 @@ import pandas as pd
 
 from patchscape import config, data, stored
 
-_ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 _RATIOS = ["evr_pc1", "evr_pc2"]
 _OURS = (
     *("epoch", "train_loss", "test_loss", "test_accuracy", "lambda_max", "lambda_max_residual", "gradient_norm"),
-    *_ENSEMBLE,
+    *stored.ENSEMBLE,
     *("n_products", "pca_1", "pca_2", "training_s", "curvature_s", "code"),
 )
 
@@ -83,7 +82,7 @@ def runs() -> pd.DataFrame:
             row = {"epoch": theirs.epoch, "train_loss": theirs.train_loss, "test_loss": theirs.test_loss}
             row |= {"test_accuracy": theirs.test_acc, "lambda_max": theirs.lambda_max, "hessian_s": theirs.elapsed_s}
             of_ensemble = ensembles.loc[size["n_patches"], size["depth"]][["test_loss", "test_acc"]]
-            row |= dict(zip(_ENSEMBLE, of_ensemble, strict=True))
+            row |= dict(zip(stored.ENSEMBLE, of_ensemble, strict=True))
             row |= dict(zip(("pca_1", "pca_2"), ratios.loc[size["n_patches"], size["depth"]][_RATIOS], strict=True))
             rows.append(size | {"source": "published"} | row)
         names = {"curvature_s": "hessian_s", "lambda_max_residual": "residual", "n_products": "products"}

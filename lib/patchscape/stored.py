@@ -12,7 +12,7 @@ from patchscape import data, estimates, grids, jobs, results, statistics
 from patchscape.config import RunConfig
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
-_ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
+ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 
 
 class Stored(NamedTuple):
@@ -85,7 +85,7 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
     row |= {"epoch": epoch, "diverged": not np.all(np.isfinite(arrays["train_loss"][number]))}
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         row[name] = float(arrays[name][number, epoch]) if epoch >= 0 else np.nan
-    row |= {name: float(arrays[name][number]) for name in _ENSEMBLE if name in arrays}
+    row |= {name: float(arrays[name][number]) for name in ENSEMBLE if name in arrays}
     row |= {f"pca_{i + 1}": float(arrays["pca_ratios"][number, i]) for i in range(2) if "pca_ratios" in arrays}
     row |= {"training_s": meta["wall_s"] / len(meta["seeds"]), "code": meta["provenance"]["code"]}
     row |= {"device": meta["provenance"]["device"]["kind"], "created": meta["provenance"]["created"]}
