@@ -160,9 +160,20 @@ class RunConfig(_Frozen):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     dataset: Dataset = "mnist"
+    # ours: images of the first classes only; None: as many classes as outputs, and not part of the name (paper)
+    data_classes: Annotated[int, Field(ge=2)] | None = Field(None, exclude_if=lambda given: given is None)
     n_train: Annotated[int, Field(ge=1)] | None = None  # None: every image (paper)
     n_test: Annotated[int, Field(ge=1)] | None = None  # None: every image (paper)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1001  # author's code
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        if self.data_classes is not None and self.data_classes > self.model.n_classes:
+            raise ValueError(
+                f"data_classes={self.data_classes} is more than the model has outputs: "
+                f"choose 2 to n_classes={self.model.n_classes}."
+            )
+        return self
 
     def name(self, seeds: Sequence[int] | None = None) -> str:
         """Returns a readable file stem: dataset, patches, depth, seeds and the hash of everything.

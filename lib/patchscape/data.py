@@ -119,8 +119,8 @@ def load(
 
 def load_run(run: RunConfig) -> ImageData:
     """Loads the data of a run: its data set, classes and numbers of images."""
-    m = run.model
-    return load(run.dataset, n_qubits=m.n_qubits, n_classes=m.n_classes, n_train=run.n_train, n_test=run.n_test)
+    classes = run.data_classes or run.model.n_classes
+    return load(run.dataset, n_qubits=run.model.n_qubits, n_classes=classes, n_train=run.n_train, n_test=run.n_test)
 
 
 def from_arrays(

@@ -136,7 +136,7 @@ def point(cfg: ModelConfig, parts: Decomposition, labels: np.ndarray) -> Point:
 
     def class_means() -> np.ndarray:
         own = parts.logit_gradients[np.arange(len(labels)), labels][:, bias_first]
-        return np.stack([own[labels == c].mean(0) for c in range(cfg.n_classes)])
+        return np.stack([own[labels == c].mean(0) for c in np.unique(labels)])
 
     return Point(
         parts.gradient[bias_first],

@@ -186,7 +186,7 @@ def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
         "R": np.linalg.eigvalsh(r)[::-1],
         "vectors": vectors[:, ::-1],
         "gauss_newton": g,
-        "class_means": np.stack([own[labels == c].mean(0) for c in range(run.model.n_classes)], axis=1),
+        "class_means": np.stack([own[labels == c].mean(0) for c in np.unique(labels)], axis=1),
         "gradient": float(np.linalg.norm(parts.gradient)),
         "loss": parts.loss,
         "flat": int(np.sum(np.abs(values) < 1e-9 * np.abs(values).max())),

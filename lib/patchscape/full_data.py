@@ -26,7 +26,7 @@ class Point(NamedTuple):
         gauss_newton: v -> G v.
         residual: v -> R v with R = H - G.
         gauss_newton_per_patch: v -> the diagonal blocks G_pp times v, all circuits at once; nothing on the bias.
-        class_means: () -> (C, P), mean gradient of the own-class logit over the images of each class.
+        class_means: () -> (C, P), mean gradient of the own-class logit over the images of each class that has any.
     """
 
     gradient: np.ndarray
@@ -83,7 +83,7 @@ class FullDataLoss:
         self._dtype = jnp.result_type(float)
         start, self.unravel = ravel_pytree(jax.tree.map(lambda a: a.astype(self._dtype), model.init(cfg, 0)))
         self.size, self.n_images = start.size, len(labels)
-        self.cfg = cfg
+        self.cfg, self._classes = cfg, np.unique(labels)
         self._programs = _programs(cfg, self.unravel)
 
     def at(self, params: np.ndarray) -> Point:
@@ -106,7 +106,7 @@ class FullDataLoss:
         def class_means() -> np.ndarray:
             angles, labels, weights = chunks
             means = []
-            for c in range(self.cfg.n_classes):
+            for c in self._classes:
                 own = jnp.where(labels == c, weights, 0)
                 of_class = (angles, labels, own / own.sum())
                 means.append(np.asarray(programs["own_logit"](flat, of_class), np.float64))

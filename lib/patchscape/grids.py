@@ -75,6 +75,8 @@ def _controls() -> Iterator[Job]:
     yield from jobs("scale", *(laptop(n, scale=25.0 * n) for n in PATCHES[1:]))  # at n = 4 the paper's c = 100
     yield from jobs("no bias", *(laptop(n, shared_bias=False) for n in PATCHES))
     yield from jobs("classes", *(laptop(n_classes=c) for c in (2, 4, 6, 8)))
+    images_only = (laptop().model_copy(update={"data_classes": c}) for c in (2, 4, 6, 8))  # ten outputs as ever
+    yield from jobs("classes of images", *images_only)
     yield from jobs("stride", *(laptop(stride=s) for s in (0, 2, 4)))  # at 6 the paper's spread
     # ours: one n is enough, as nothing changes there
     yield from jobs("no weight decay", laptop(train=LAPTOP.model_copy(update={"weight_decay": 0.0})))
