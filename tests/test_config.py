@@ -131,6 +131,14 @@ def test_the_hash_of_a_run_is_pinned():
     assert RunConfig().digest() == "99aaabd7a733"
     assert config.paper(9, 200).digest() == "cb9fe6240d9f"
     assert RunConfig().name() == "mnist-n4-d50-s1001-99aaabd7a733"
+    assert RunConfig(data_classes=4).digest() != RunConfig().digest() == RunConfig(data_classes=None).digest()
+
+
+def test_a_run_has_as_many_classes_as_outputs_or_fewer():
+    assert RunConfig().classes == 10
+    assert RunConfig(data_classes=4).classes == 4
+    with pytest.raises(ValueError, match=r"^data_classes=8 is more than .*: choose 2 to n_classes=6\.$"):
+        RunConfig(model=ModelConfig(n_classes=6), data_classes=8)
 
 
 def test_the_hash_depends_on_values_and_not_on_how_they_were_written():

@@ -94,6 +94,9 @@ def test_the_data_of_a_run_follow_its_configuration():
     x, y = data.load_run(run), data.load("digits", n_qubits=4, n_classes=4, n_train=60, n_test=30)
     for a, b in zip(x, y, strict=True):
         np.testing.assert_array_equal(a, b)
+    few = data.load_run(run.model_copy(update={"data_classes": 2}))
+    assert set(few.train_labels) == set(few.test_labels) == {0, 1}
+    assert len(few.train_labels) == 60
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones():

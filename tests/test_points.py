@@ -70,6 +70,18 @@ def test_class_means_are_the_means_of_the_own_logits_gradients(case, x64):
     np.testing.assert_allclose(point.class_means(), [own[c == LABELS].mean(0) for c in range(4)], atol=1e-12)
 
 
+def test_class_means_are_those_of_the_classes_that_have_images(case, x64):
+    cfg, _, _, params, _, _, jacobian = case
+    few = LABELS % 2  # two of four classes
+    own = jacobian[np.arange(len(few)), few]
+    parts = exact.decompose(cfg, params, ANGLES, few, norms=False)
+    for point in (
+        exact.point(cfg, parts, few),
+        full_data.FullDataLoss(cfg, ANGLES, few, chunk=7).at(full_data.flatten(params)),
+    ):
+        np.testing.assert_allclose(point.class_means(), [own[c == few].mean(0) for c in range(2)], atol=1e-12)
+
+
 def test_measured_columns_agree_with_the_dense_matrix(case, x64):
     cfg, loss, point, _, g, r, jacobian = case
     n, m = cfg.n_patches, cfg.n_params_per_qnn

@@ -45,6 +45,9 @@ def test_vary_keeps_runs_that_differ_from_the_baseline_in_the_named_fields_only(
     no_bias = stored.vary(table, shared_bias=False)
     assert not no_bias.shared_bias.any()
     assert set(no_bias.n_patches) <= {4}
+    few = stored.vary(table, "data_classes").dropna(subset=["data_classes"])
+    assert set(few.data_classes) == {2, 4, 6, 8}
+    assert set(few.n_classes) == {10}
 
 
 def test_an_empty_folder_gives_an_empty_table(tmp_path):

@@ -175,6 +175,11 @@ class RunConfig(_Frozen):
             )
         return self
 
+    @property
+    def classes(self) -> int:
+        """Number of classes C of the images; as many as the model has outputs unless `data_classes` says otherwise."""
+        return self.data_classes or self.model.n_classes
+
     def name(self, seeds: Sequence[int] | None = None) -> str:
         """Returns a readable file stem: dataset, patches, depth, seeds and the hash of everything.
 

@@ -119,8 +119,8 @@ def load(
 
 def load_run(run: RunConfig) -> ImageData:
     """Loads the data of a run: its data set, classes and numbers of images."""
-    classes = run.data_classes or run.model.n_classes
-    return load(run.dataset, n_qubits=run.model.n_qubits, n_classes=classes, n_train=run.n_train, n_test=run.n_test)
+    q, classes = run.model.n_qubits, run.classes
+    return load(run.dataset, n_qubits=q, n_classes=classes, n_train=run.n_train, n_test=run.n_test)
 
 
 def from_arrays(

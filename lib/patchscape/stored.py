@@ -79,7 +79,8 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
     epoch = int(arrays["minimum_epoch"][number])
     cfg, protocol = run.model, run.train
     row: dict[str, Any] = {"grid": grid, "job": stored.path.stem, "seed": meta["seeds"][number], "dataset": run.dataset}
-    row |= {"n_train": run.n_train, "n_test": run.n_test, **cfg.model_dump(), **protocol.model_dump()}
+    row |= {name: getattr(run, name) for name in ("data_classes", "n_train", "n_test")}
+    row |= {**cfg.model_dump(), **protocol.model_dump()}
     row |= {"angles": cfg.n_params_per_qnn, "n_params": cfg.n_params, "max_coverage": cfg.max_coverage}
     row |= {"factor": cfg.factor}
     row |= {"epoch": epoch, "diverged": not np.all(np.isfinite(arrays["train_loss"][number]))}
@@ -93,7 +94,7 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
         found = {name: value[number] for name, value in stored.curvature.arrays.items()}
         row |= {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
         if "eigenvalues" in found:
-            row["outlier_sum"] = float(found["eigenvalues"][: cfg.n_classes - 1].sum())
+            row["outlier_sum"] = float(found["eigenvalues"][: run.classes - 1].sum())
         if "expected_gauss_newton" in found:
             row["expected_lambda_max"] = float(found["expected_gauss_newton"][0]) * estimates.with_pixels(cfg)
         if "gauss_newton_blocks" in found:
@@ -173,7 +174,7 @@ def vary(table: pd.DataFrame, *free: str, **fixed: object) -> pd.DataFrame:
         The rows.
     """
     baseline = grids.laptop()
-    wanted = {"dataset": baseline.dataset, "n_train": baseline.n_train}
+    wanted = {name: getattr(baseline, name) for name in ("dataset", "data_classes", "n_train")}
     wanted |= baseline.model.model_dump() | baseline.train.model_dump() | fixed
     keep = np.ones(len(table), bool)
     for name, value in wanted.items():
@@ -205,6 +206,7 @@ def kinds_of_runs(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.Data
         "$c = 25\\,n$": vary(every, "n_patches", "scale").query("scale != 100"),
         "sum": vary(every, "n_patches", aggregation="sum"),
         "two to eight classes": vary(every, "n_classes").query("n_classes < 10"),
+        "ten outputs, fewer classes": vary(every, "data_classes").dropna(subset=["data_classes"]),
         "one circuit": vary(every, "depth", n_patches=1),
     }
     return {name: rows for name, rows in (of_the_law | others).items() if len(rows)}, pd.concat(of_the_law.values())

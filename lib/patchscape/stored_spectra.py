@@ -1,6 +1,6 @@
 """Spectra at the stored minima: leading eigenvalues, whole spectra, and what is expected of random circuits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -17,26 +17,33 @@ def by_size(grid: str) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], pd
     Returns:
         By (n_patches, depth): `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` (S, k)
         and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are stored; and a table with one row
-        per run and point (`where` is "checkpoint" or "refined"): n_patches, depth, classes, seed, outliers, gap.
+        per run and point (`where` is "checkpoint" or "refined"): n_patches, depth, classes (of the images), seed,
+        outliers, gap.
     """
     items = [item for item in stored.read(grid) if item.curvature is not None]
     items.sort(key=lambda item: (item.run.model.n_patches, item.run.model.depth))
     return {(item.run.model.n_patches, item.run.model.depth): _leading(item) for item in items}, _counts(items)
 
 
-def by_classes() -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame]:
+def by_classes(outputs: int | None = None) -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame]:
     """Reads the stored runs that differ from the grid's baseline (n = 4, depth 6) in the number of classes only.
 
+    Args:
+        outputs: number of outputs of the models, whatever the number of classes of the images; None: as many.
+
     Returns:
-        As `by_size`, by number of classes.
+        As `by_size`, by number of classes of the images.
     """
-    items = [
-        item
-        for grid in ("laptop", "controls")
-        for item in stored.read(grid)
-        if item.run == grids.laptop(n_classes=item.run.model.n_classes) and item.curvature is not None
-    ]
-    return {item.run.model.n_classes: _leading(item) for item in items}, _counts(items)
+    items = {}
+    for grid in ("laptop", "controls"):
+        for item in stored.read(grid):
+            classes = item.run.classes
+            wanted = grids.laptop(n_classes=outputs or classes)
+            if classes != wanted.classes:
+                wanted = wanted.model_copy(update={"data_classes": classes})
+            if item.run == wanted and item.curvature is not None:
+                items[classes] = item
+    return {classes: _leading(item) for classes, item in items.items()}, _counts(items.values())
 
 
 def whole() -> dict[str, np.ndarray]:
@@ -106,8 +113,8 @@ def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
     return {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
 
 
-def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:
-    """Outliers of every run, among the converged ranks but no more than twice the number of classes."""
+def _counts(items: Iterable[stored.Stored]) -> pd.DataFrame:
+    """Outliers of every run, among the converged ranks but no more than twice the number of outputs."""
     rows = []
     for item in items:
         cfg, kept = item.run.model, _leading(item)
@@ -115,6 +122,6 @@ def _counts(items: Sequence[stored.Stored]) -> pd.DataFrame:
         for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
             for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
                 count = spectra.count_outliers(values, candidates=candidates)
-                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": cfg.n_classes, "seed": seed}
+                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": item.run.classes, "seed": seed}
                 rows.append(row | {"where": where, "outliers": count, "gap": spectra.gap_ratio(values, count)})
     return pd.DataFrame(rows)

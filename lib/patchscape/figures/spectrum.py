@@ -186,34 +186,38 @@ def gaps_and_classes(
     return fig
 
 
-def gaps_by_classes(spectra: Mapping[int, Mapping[str, np.ndarray]]) -> Figure:
+def gaps_by_classes(kinds: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]]) -> Figure:
     """Draws gaps and overlap with the class means rank by rank, one column for each number of classes.
 
     Args:
-        spectra: number of classes -> {"eigenvalues", "class_mean_overlap"}, (S, k) each, of S runs.
+        kinds: label of a kind of model -> number of classes -> {"eigenvalues", "class_mean_overlap"}, (S, k) each, of
+            S runs; at most two kinds.
 
     Returns:
         The figure: means over runs (geometric for the ratios), and the range that holds all runs.
     """
+    numbers = sorted(set().union(*kinds.values()))
     fig, axes = plt.subplots(
-        2, len(spectra), figsize=(2.1 * len(spectra), 4.4), sharey="row", sharex=True, squeeze=False
+        2, len(numbers), figsize=(2.1 * len(numbers), 4.6), sharey="row", sharex=True, squeeze=False
     )
-    for column, (classes, kept) in zip(axes.T, sorted(spectra.items()), strict=True):
-        values, inside = kept["eigenvalues"], kept["class_mean_overlap"]
-        ratios = values[:, :-1] / values[:, 1:]
-        for ax, data, mean in (
-            (column[0], ratios, gmean(ratios)),
-            (column[1], inside, inside.mean(0)),
-        ):
-            rank = np.arange(1, data.shape[1] + 1)
-            ax.plot(rank, mean, "o-", ms=3.5, lw=1, color=colour(4))
-            ax.fill_between(rank, data.min(0), data.max(0), color=colour(4), alpha=0.15, lw=0)
+    for column, classes in zip(axes.T, numbers, strict=True):
+        for (label, spectra), tone, marker in zip(kinds.items(), (colour(4), _OUTLIER), "os", strict=False):
+            if classes not in spectra:
+                continue
+            values, inside = spectra[classes]["eigenvalues"], spectra[classes]["class_mean_overlap"]
+            ratios = values[:, :-1] / values[:, 1:]
+            for ax, data, mean in ((column[0], ratios, gmean(ratios)), (column[1], inside, inside.mean(0))):
+                rank = np.arange(1, data.shape[1] + 1)
+                ax.plot(rank, mean, marker=marker, ms=3.5, lw=1, color=tone, label=label)
+                ax.fill_between(rank, data.min(0), data.max(0), color=tone, alpha=0.15, lw=0)
+        for ax in column:
             ax.axvline(classes - 0.5, color=INK, lw=1, ls="--")
         column[0].set(title=f"C = {classes}", yscale="log")
         column[1].set(xlabel="rank $r$", ylim=(0, 1), xticks=range(1, 13, 3))
     axes[0, 0].set_ylabel(r"$\lambda_r / \lambda_{r+1}$")
     axes[1, 0].set_ylabel("share in class-mean span")
     decades(axes[0, 0].yaxis)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(kinds), fontsize=9)
     return fig
 
 
