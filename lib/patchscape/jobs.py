@@ -5,7 +5,7 @@ Two files come out, `<name>.safetensors` and `<name>-curvature.safetensors`. Wha
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from patchscape import data, exact, full_data, landscape, model, points, results, training
+from patchscape import data, landscape, model, results, training
 from patchscape.config import RunConfig
 from patchscape.grids import Job
+from patchscape.measurement import Measurement
 
 SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
 SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
-WHOLE = 2500  # ours: most parameters for which all eigenvalues are computed and kept
 _PRINCIPAL = 10  # ours: leading PCA ratios that are kept
 
 
@@ -137,12 +137,10 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
             saved = results.read(unfinished)
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
-        images = data.load_run(job.run)
-        loss = full_data.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
-        evaluate = training.evaluation(job.run.model, images)
+        measurement = Measurement(job.run)
         for number in range(len(found), len(job.seeds)):
             start = time.perf_counter()
-            found.append(_measure_minimum(job, images, loss, evaluate, full_data.flatten(minimum(record, number))))
+            found.append(measurement.at(minimum(record, number), job.level))
             wall += time.perf_counter() - start
             if number + 1 < len(job.seeds):
                 results.write(unfinished, _stack(found), {"identity": identity, "wall_s": wall})
@@ -180,25 +178,11 @@ def complete(job: Job, folder: str | Path) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = read_pair(run_file)
-        missing = {"train_loss", "gauss_newton_trace_phi", "expected_gauss_newton"} - set(found.arrays)
+        missing = Measurement.LATER - set(found.arrays)
         if not missing:
             return path
-        images = data.load_run(job.run)
-        loss = full_data.FullDataLoss(job.run.model, images.train_angles, images.train_labels)
-        evaluate = training.evaluation(job.run.model, images) if "train_loss" in missing else None
-        start, rows = time.perf_counter(), []
-        for number in range(len(job.seeds)):
-            params, columns = full_data.flatten(minimum(record, number)), {}
-            if np.all(np.isfinite(params)):
-                if evaluate:
-                    columns |= _evaluate(loss, evaluate, params)
-                if "gauss_newton_trace_phi" in missing:
-                    columns |= points.traces(loss, params)
-                if "expected_gauss_newton" in missing:
-                    probabilities = loss.probabilities(params)
-                    columns |= points.expected(loss.cfg, loss.unravel(params), images.train_angles, probabilities)
-            rows.append(columns)
-        new = _stack(rows)
+        start, measurement = time.perf_counter(), Measurement(job.run)
+        new = _stack([measurement.only(minimum(record, number), missing) for number in range(len(job.seeds))])
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
         results.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
     return path
@@ -223,56 +207,6 @@ def minimum(record: results.Record, number: int) -> model.Params:
     return {key[len(prefix) :]: value[number] for key, value in record.arrays.items() if key.startswith(prefix)}
 
 
-def _measure_minimum(
-    job: Job, images: data.ImageData, loss: full_data.FullDataLoss, evaluate: Callable, params: np.ndarray
-) -> dict:
-    """Columns of one minimum; a run that has diverged has no curvature, only NaN."""
-    cfg = job.run.model
-    if not np.all(np.isfinite(params)):
-        return {}
-    found = _evaluate(loss, evaluate, params)
-    if job.level == "top":  # too large for a dense matrix
-        point = loss.at(params)
-        columns, _ = points.spectrum(cfg, point.gradient, point.hessian, max_steps=40, top=1, bottom=0)
-        expected = points.expected(cfg, loss.unravel(params), images.train_angles, loss.probabilities(params))
-        return found | columns | points.traces(loss, params) | expected
-    columns = _measure_exactly(job, images, loss.unravel(params))
-    if job.level == "core":
-        return found | columns
-    refined, how = points.refine(loss, params, columns["gradient_norm"])
-    again = _evaluate(loss, evaluate, refined) | _measure_exactly(job, images, loss.unravel(refined))
-    return found | columns | how | {f"refined_{name}": value for name, value in again.items()}
-
-
-def _evaluate(loss: full_data.FullDataLoss, evaluate: Callable, params: np.ndarray) -> dict[str, np.ndarray]:
-    """Loss (nats) and accuracy on all training and on all test images; `evaluate` from `training.evaluation`."""
-    values, _ = evaluate({name: v[None] for name, v in loss.unravel(params).items()})
-    return {name: value[0] for name, value in values.items()}
-
-
-def _measure_exactly(job: Job, images: data.ImageData, params: model.Params) -> dict:
-    """Columns from the dense matrices; every spectrum as a whole if the model is small."""
-    cfg, labels = job.run.model, images.train_labels
-    parts = exact.decompose(cfg, params, images.train_angles, labels, norms=False)
-    point = exact.point(cfg, parts, labels)
-    columns, vectors = points.spectrum(cfg, point.gradient, point.hessian)
-    columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
-    columns |= points.blocks(cfg, point, columns, vectors) | points.overlaps(point, columns, vectors)
-    squares, n_phi = np.square(parts.root).sum(0), cfg.n_patches * cfg.n_params_per_qnn
-    columns |= {"gauss_newton_trace_phi": squares[:n_phi].sum(), "gauss_newton_trace_phi_error": 0.0}
-    columns |= {"gauss_newton_trace_bias": squares[n_phi:].sum()}
-    columns |= points.expected(cfg, params, images.train_angles, parts.probabilities)
-    trace = squares.sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
-    columns |= {"trace": trace, "trace_error": 0.0}
-    return columns | (exact.spectra(parts) if len(parts.gradient) <= WHOLE else {})
-
-
-@lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
-def _images_and_loss(run: RunConfig) -> tuple[data.ImageData, full_data.FullDataLoss]:
-    images = data.load_run(run)
-    return images, full_data.FullDataLoss(run.model, images.train_angles, images.train_labels)
-
-
 def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
     """Recomputes loss and largest Hessian eigenvalue at a stored minimum.
 
@@ -291,22 +225,16 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
         raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
     if "train_loss" not in found.arrays:
         raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
-    run = RunConfig(**record.meta["run"])
-    images, loss = _images_and_loss(run)
-    params = full_data.flatten(minimum(record, number))
-    stored_loss = float(found.arrays["train_loss"][number])
-    stored_top = float(found.arrays["lambda_max"][number])
-    again, _ = training.loss_and_accuracy(loss.logits(params), images.train_labels)
-    at = loss.at(params)
-    top, _ = points.spectrum(run.model, at.gradient, at.hessian, max_steps=60, top=1, bottom=0, seed=1)
-    return {
-        "train_loss": stored_loss,
-        "train_loss_again": float(again),
-        "train_loss_difference": abs(float(again) / stored_loss - 1),
-        "lambda_max": stored_top,
-        "lambda_max_again": float(top["lambda_max"]),
-        "lambda_max_difference": abs(float(top["lambda_max"]) / stored_top - 1),
-    }
+    compared: dict[str, float] = {}
+    for name, again in _measurement(RunConfig(**record.meta["run"])).again(minimum(record, number)).items():
+        stored = float(found.arrays[name][number])
+        compared |= {name: stored, f"{name}_again": again, f"{name}_difference": abs(again / stored - 1)}
+    return compared
+
+
+@lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
+def _measurement(run: RunConfig) -> Measurement:
+    return Measurement(run)
 
 
 def _principal(trained: training.Trained) -> dict[str, np.ndarray]:
