@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from patchscape import data, landscape, model, results, training
+from patchscape import data, landscape, measurement, model, results, training
 from patchscape.config import RunConfig
 from patchscape.grids import Job
-from patchscape.measurement import Measurement
 
 SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
 SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
@@ -137,10 +136,10 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
             saved = results.read(unfinished)
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
-        measurement = Measurement(job.run)
+        prepared = measurement.prepare(job.run)
         for number in range(len(found), len(job.seeds)):
             start = time.perf_counter()
-            found.append(measurement.at(minimum(record, number), job.level))
+            found.append(measurement.at(prepared, minimum(record, number), job.level))
             wall += time.perf_counter() - start
             if number + 1 < len(job.seeds):
                 results.write(unfinished, _stack(found), {"identity": identity, "wall_s": wall})
@@ -178,11 +177,12 @@ def complete(job: Job, folder: str | Path) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = read_pair(run_file)
-        missing = Measurement.LATER - set(found.arrays)
+        missing = measurement.LATER - set(found.arrays)
         if not missing:
             return path
-        start, measurement = time.perf_counter(), Measurement(job.run)
-        new = _stack([measurement.only(minimum(record, number), missing) for number in range(len(job.seeds))])
+        start, prepared = time.perf_counter(), measurement.prepare(job.run)
+        minima = (minimum(record, number) for number in range(len(job.seeds)))
+        new = _stack([measurement.only(prepared, params, missing) for params in minima])
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
         results.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
     return path
@@ -225,16 +225,17 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
         raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
     if "train_loss" not in found.arrays:
         raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
+    again = measurement.again(_prepared(RunConfig(**record.meta["run"])), minimum(record, number))
     compared: dict[str, float] = {}
-    for name, again in _measurement(RunConfig(**record.meta["run"])).again(minimum(record, number)).items():
+    for name, value in again.items():
         stored = float(found.arrays[name][number])
-        compared |= {name: stored, f"{name}_again": again, f"{name}_difference": abs(again / stored - 1)}
+        compared |= {name: stored, f"{name}_again": value, f"{name}_difference": abs(value / stored - 1)}
     return compared
 
 
 @lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
-def _measurement(run: RunConfig) -> Measurement:
-    return Measurement(run)
+def _prepared(run: RunConfig) -> measurement.Prepared:
+    return measurement.prepare(run)
 
 
 def _principal(trained: training.Trained) -> dict[str, np.ndarray]:

@@ -15,10 +15,10 @@ def by_size(grid: str) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], pd
         grid: name of the grid.
 
     Returns:
-        By (n_patches, depth): `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` (S, k)
-        and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are stored; and a table with one row
-        per run and point (`where` is "checkpoint" or "refined"): n_patches, depth, classes (of the images), seed,
-        outliers, gap.
+        By (n_patches, depth): `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` and
+        `expected_gauss_newton` (S, k) and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are
+        stored; and a table with one row per run and point (`where` is "checkpoint" or "refined"): n_patches, depth,
+        classes (of the images), seed, lambda_max, outliers, gap.
     """
     items = [item for item in stored.read(grid) if item.curvature is not None]
     items.sort(key=lambda item: (item.run.model.n_patches, item.run.model.depth))
@@ -108,7 +108,8 @@ def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
 
 
 def _leading(item: stored.Stored) -> dict[str, np.ndarray]:
-    names = ("eigenvalues", "refined_eigenvalues", "class_mean_overlap", "gradient_overlap", "vector_shares")
+    of_vectors = ("class_mean_overlap", "gradient_overlap", "vector_shares")
+    names = ("eigenvalues", "refined_eigenvalues", "expected_gauss_newton", *of_vectors)
     arrays = item.curvature.arrays
     return {name: arrays[name][:, : points.LEADING] for name in names if name in arrays}
 
@@ -123,5 +124,6 @@ def _counts(items: Iterable[stored.Stored]) -> pd.DataFrame:
             for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
                 count = spectra.count_outliers(values, candidates=candidates)
                 row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": item.run.classes, "seed": seed}
-                rows.append(row | {"where": where, "outliers": count, "gap": spectra.gap_ratio(values, count)})
+                row |= {"where": where, "lambda_max": values[0]}
+                rows.append(row | {"outliers": count, "gap": spectra.gap_ratio(values, count)})
     return pd.DataFrame(rows)

@@ -16,7 +16,7 @@ import optax
 from scipy.special import logsumexp
 from tqdm.auto import tqdm
 
-from patchscape import data, memory, model, results
+from patchscape import checkpoints, data, memory, model, results
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
 CHUNK = 1000  # ours: images per chunk of a full evaluation
@@ -237,9 +237,12 @@ def train(
         "images": results.checksum(dict(zip(images._fields, images, strict=True)), {}),
     }
     provenance = results.provenance()
-    state = _start(run, images, seeds)._replace(codes=(provenance["code"],))
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.init(run.model, seed) for seed in seeds))
+    moments = jax.jit(jax.vmap(optimiser(protocol, len(images.train_labels) // protocol.batch_size).init))(params)
+    logits = (len(images.test_labels), run.model.n_classes)
+    state = checkpoints.start(params, moments, ("batch_loss", *_CURVES), logits, provenance["code"])
     if checkpoint is not None and Path(checkpoint).exists():
-        state = _restored(checkpoint, identity, state)
+        state = checkpoints.restore(checkpoint, identity, state)
     on_device = [jnp.asarray(x) for x in images[:2]]
     evaluate = evaluation(run.model, images)
     one_epoch = protocol.model_copy(update={"epochs": 1})  # runs of any length share a compiled program
@@ -252,7 +255,7 @@ def train(
             run.model, one_epoch, state.params, state.moments, *on_device, jnp.asarray(index)
         )
         values, test_logits = evaluate(params)
-        state = state.after(epoch, params, moments, {"batch_loss": np.asarray(losses), **values})
+        state = checkpoints.advance(state, epoch, params, moments, {"batch_loss": np.asarray(losses), **values})
         if epoch in snapshot_epochs(protocol):
             state = state._replace(snapshot_logits=state.snapshot_logits + test_logits)
         if keep_trajectory:
@@ -260,7 +263,7 @@ def train(
         state = state._replace(wall=state.wall + time.perf_counter() - start)
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
         if checkpoint is not None:
-            _save(checkpoint, state, {"identity": identity, "provenance": provenance})
+            checkpoints.save(checkpoint, state, {"identity": identity, "provenance": provenance})
 
     curves = {name: np.stack(value, 1) if value else np.zeros((len(seeds), 0)) for name, value in state.history.items()}
     count = len(snapshot_epochs(protocol))
@@ -277,93 +280,6 @@ def train(
         trajectory=np.stack(state.path, 1) if keep_trajectory else None,
         wall_s=state.wall,
         codes=state.codes,
-    )
-
-
-class _State(NamedTuple):
-    """What goes on from epoch to epoch, and into a checkpoint; leading axes are seeds, in lists after the epoch.
-
-    Attributes:
-        params: now.
-        moments: state of the optimiser.
-        best: parameters at the least training loss so far.
-        epoch_of_best: (S,).
-        history: one item per epoch of `batch_loss` and every curve.
-        path: phi at the start and, if it is kept, after every epoch.
-        snapshot_logits: (S, n_test, C), sum over the snapshots so far.
-        wall: seconds spent.
-        codes: versions of the code that took part.
-    """
-
-    params: model.Params
-    moments: optax.OptState
-    best: model.Params
-    epoch_of_best: np.ndarray
-    history: dict[str, list[np.ndarray]]
-    path: list[np.ndarray]
-    snapshot_logits: np.ndarray
-    wall: float
-    codes: tuple[str, ...]
-
-    def after(self, epoch: int, params: model.Params, moments: optax.OptState, values: dict) -> "_State":
-        """The state after one more epoch with these values of the curves."""
-        earlier = np.min(self.history["train_loss"], axis=0) if self.history["train_loss"] else np.inf
-        better = values["train_loss"] < earlier
-        for name, value in values.items():
-            self.history[name].append(value)
-        return self._replace(
-            params=params,
-            moments=moments,
-            best=jax.tree.map(lambda new, old: jnp.where(_like(better, new), new, old), params, self.best),
-            epoch_of_best=np.where(better, epoch, self.epoch_of_best),
-        )
-
-
-def _start(run: RunConfig, images: data.ImageData, seeds: Sequence[int]) -> _State:
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.init(run.model, seed) for seed in seeds))
-    n_batches = len(images.train_labels) // run.train.batch_size
-    return _State(
-        params=params,
-        moments=jax.jit(jax.vmap(optimiser(run.train, n_batches).init))(params),
-        best=params,
-        epoch_of_best=np.full(len(seeds), -1),
-        history={name: [] for name in ("batch_loss", *_CURVES)},
-        path=[np.asarray(params["phi"])],
-        snapshot_logits=np.zeros((len(seeds), len(images.test_labels), run.model.n_classes), np.float32),
-        wall=0.0,
-        codes=(),
-    )
-
-
-def _save(checkpoint: str | Path, state: _State, meta: dict) -> None:
-    arrays = {name: np.stack(value) for name, value in state.history.items()}
-    arrays |= {"epoch_of_best": state.epoch_of_best, "snapshot_logits": state.snapshot_logits}
-    leaves = jax.tree.leaves((state.params, state.moments, state.best))
-    arrays |= {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    arrays |= {"path": np.stack(state.path)} if meta["identity"]["keep_trajectory"] else {}
-    results.write(checkpoint, arrays, meta | {"wall_s": state.wall, "codes": list(state.codes)})
-
-
-def _restored(checkpoint: str | Path, identity: dict, start: _State) -> _State:
-    """The state that a checkpoint holds, in place of that at the start; refuses one of another run."""
-    arrays, meta = results.read(checkpoint)
-    if meta["identity"] != identity:
-        raise ValueError(f"{checkpoint} belongs to another run: delete it or name another checkpoint.")
-    leaves, structure = jax.tree.flatten((start.params, start.moments, start.best))
-    leaves = [jnp.asarray(arrays[f"state_{i}"]) for i in range(len(leaves))]
-    params, moments, best = jax.tree.unflatten(structure, leaves)
-    # a checkpoint of older code has no snapshots: then the ensemble is unknown
-    logits = arrays.get("snapshot_logits", np.full_like(start.snapshot_logits, np.nan))
-    return _State(
-        params=params,
-        moments=moments,
-        best=best,
-        epoch_of_best=arrays["epoch_of_best"],
-        history={name: list(arrays[name]) for name in start.history},
-        path=list(arrays["path"]) if identity["keep_trajectory"] else start.path,
-        snapshot_logits=logits,
-        wall=meta["wall_s"],
-        codes=tuple(dict.fromkeys([*meta.get("codes", [meta["provenance"]["code"]]), *start.codes])),
     )
 
 
@@ -405,8 +321,3 @@ def store(
         "provenance": results.provenance(),
     }
     results.write(path, arrays, meta)
-
-
-def _like(flag: np.ndarray, array: jax.Array) -> np.ndarray:
-    """A flag per seed (S,), shaped to broadcast against (S, ...)."""
-    return flag.reshape(-1, *[1] * (array.ndim - 1))

@@ -198,7 +198,7 @@ def gaps_by_classes(kinds: Mapping[str, Mapping[int, Mapping[str, np.ndarray]]])
     """
     numbers = sorted(set().union(*kinds.values()))
     fig, axes = plt.subplots(
-        2, len(numbers), figsize=(2.1 * len(numbers), 4.6), sharey="row", sharex=True, squeeze=False
+        2, len(numbers), figsize=(2.1 * len(numbers), 4.9), sharey="row", sharex=True, squeeze=False
     )
     for column, classes in zip(axes.T, numbers, strict=True):
         for (label, spectra), tone, marker in zip(kinds.items(), (colour(4), _OUTLIER), "os", strict=False):
