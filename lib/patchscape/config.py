@@ -168,10 +168,10 @@ class RunConfig(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
-        if self.data_classes is not None and self.data_classes > self.model.n_classes:
+        if self.data_classes is not None and self.data_classes >= self.model.n_classes:
             raise ValueError(
-                f"data_classes={self.data_classes} is more than the model has outputs: "
-                f"choose 2 to n_classes={self.model.n_classes}."
+                f"data_classes={self.data_classes} is not fewer than n_classes={self.model.n_classes}: "
+                f"choose at least 2 and less than that, or leave it out for as many."
             )
         return self
 

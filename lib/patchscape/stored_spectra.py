@@ -37,12 +37,10 @@ def by_classes(outputs: int | None = None) -> tuple[dict[int, dict[str, np.ndarr
     items = {}
     for grid in ("laptop", "controls"):
         for item in stored.read(grid):
-            classes = item.run.classes
-            wanted = grids.laptop(n_classes=outputs or classes)
-            if classes != wanted.classes:
-                wanted = wanted.model_copy(update={"data_classes": classes})
-            if item.run == wanted and item.curvature is not None:
-                items[classes] = item
+            run, k = item.run, item.run.model.n_classes
+            alike = run == grids.laptop(n_classes=k, data_classes=run.data_classes)
+            if alike and k == (outputs or run.classes) and item.curvature is not None:
+                items[run.classes] = item
     return {classes: _leading(item) for classes, item in items.items()}, _counts(items.values())
 
 
