@@ -10,7 +10,7 @@ import optax
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from patchscape import config, data, model, results, training
+from patchscape import checkpoints, config, data, model, results, training
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "published"
@@ -246,16 +246,16 @@ class Stopped(Exception):
     """The machine goes off."""
 
 
-@pytest.mark.parametrize("moment", ["before the checkpoint", "after the checkpoint"])
+@pytest.mark.parametrize("moment", ["before the checkpoint", "between its files", "after the checkpoint"])
 def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, images, tmp_path, monkeypatch, moment):
     path, written = tmp_path / "run.safetensors", []
 
     def stop_in_the_third_epoch(*arguments):
-        written.append(arguments)
-        if moment == "before the checkpoint" and len(written) == 3:
+        written.append(arguments)  # two files for every epoch
+        if (moment, len(written)) in {("before the checkpoint", 5), ("between its files", 6)}:
             raise Stopped
         write(*arguments)
-        if len(written) == 3:
+        if len(written) == 6:
             raise Stopped
 
     write = results.write
@@ -264,7 +264,7 @@ def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, i
         training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
     monkeypatch.undo()
     done = len(results.read(path).arrays["train_loss"])
-    assert done == (2 if moment == "before the checkpoint" else 3)
+    assert done == (3 if moment == "after the checkpoint" else 2)
 
     epochs, one_epoch = [], training._epoch
     monkeypatch.setattr(training, "_epoch", lambda *arguments: epochs.append(1) or one_epoch(*arguments))
@@ -278,6 +278,28 @@ def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, i
     assert len(epochs) == 5 - done
     assert_same(again, whole)
     assert again.wall_s == resumed.wall_s
+
+
+def test_a_run_whose_path_was_lost_goes_on_and_lacks_nothing_else(whole, images, tmp_path, monkeypatch):
+    path, one_epoch, epochs = tmp_path / "run.safetensors", training._epoch, []
+
+    def stop_in_the_third_epoch(*arguments):
+        epochs.append(1)
+        if len(epochs) == 3:
+            raise Stopped
+        return one_epoch(*arguments)
+
+    monkeypatch.setattr(training, "_epoch", stop_in_the_third_epoch)
+    with pytest.raises(Stopped):
+        training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
+    monkeypatch.undo()
+    checkpoints.path_file(path).unlink()
+    with pytest.warns(UserWarning, match="will have no trajectory"):
+        resumed = training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
+    assert resumed.trajectory is None
+    assert_same(resumed._replace(trajectory=whole.trajectory), whole)
+    checkpoints.remove(path)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_left_alone(images, tmp_path):

@@ -26,7 +26,7 @@ def train(
     out: Annotated[Path, typer.Option(help="folder of run files")] = Path("data/results"),
 ) -> None:
     """Train one configuration and store all its seeds in one run file; a stopped run continues where it was."""
-    from patchscape import config, data, training
+    from patchscape import checkpoints, config, data, training
 
     with _one_sentence():
         presets = {"paper": config.paper, "digits": config.digits}
@@ -43,7 +43,7 @@ def train(
             run, data.load_run(run), seeds=seeds, checkpoint=checkpoint, keep_trajectory=trajectory, progress=True
         )
         training.store(path, run, trained)
-        checkpoint.unlink(missing_ok=True)
+        checkpoints.remove(checkpoint)
         typer.echo(path)
         for number, one in enumerate(seeds):
             typer.echo(f"seed {one}: minimum at epoch {trained.minimum_epoch[number]}, {_summary(trained, number)}")

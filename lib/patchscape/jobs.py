@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from patchscape import data, landscape, measurement, model, results, training
+from patchscape import checkpoints, data, landscape, measurement, model, results, training
 from patchscape.config import RunConfig
-from patchscape.grids import Job
+from patchscape.grids import LARGE, Job
+from patchscape.recorded import recorded
 
 SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
 SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
@@ -92,7 +93,7 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
             return path
         checkpoint = _unfinished(path)
         if redo:
-            checkpoint.unlink(missing_ok=True)
+            checkpoints.remove(checkpoint)
         trained = training.train(
             job.run,
             data.load_run(job.run),
@@ -101,8 +102,10 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
             keep_trajectory=True,
             progress=progress,
         )
-        training.store(path, job.run, trained, extra=_principal(trained), keep_trajectory=job.level == "top")
-        checkpoint.unlink(missing_ok=True)
+        training.store(
+            path, job.run, trained, extra=_principal(trained, plane=job.level in LARGE), keep_trajectory=False
+        )
+        checkpoints.remove(checkpoint)
     return path
 
 
@@ -139,7 +142,8 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
         prepared = measurement.prepare(job.run)
         for number in range(len(found), len(job.seeds)):
             start = time.perf_counter()
-            found.append(measurement.at(prepared, minimum(record, number), job.level))
+            point, products = minimum(record, number), _products(path, number)
+            found.append(measurement.at(prepared, point, job.level, _recorded(products, identity["run_file"])))
             wall += time.perf_counter() - start
             if number + 1 < len(job.seeds):
                 results.write(unfinished, _stack(found), {"identity": identity, "wall_s": wall})
@@ -153,13 +157,14 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
         }
         results.write(path, _stack(found), meta)
         unfinished.unlink(missing_ok=True)
+        _remove_products(path)
     return path
 
 
 def complete(job: Job, folder: str | Path) -> Path:
-    """Adds to the curvature file of a job what older code did not measure.
+    """Adds to the curvature file of a job what older code, or a lower level, did not measure.
 
-    Losses and accuracies at the minima, traces of G, and what T4 and T5 expect.
+    Losses and accuracies at the minima, traces of G, what T4 and T5 expect, and for level "leading" the spectrum.
 
     Args:
         job: the job.
@@ -177,14 +182,18 @@ def complete(job: Job, folder: str | Path) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = read_pair(run_file)
-        missing = measurement.LATER - set(found.arrays)
+        missing = measurement.wanted(job.level) - set(found.arrays)
         if not missing:
             return path
         start, prepared = time.perf_counter(), measurement.prepare(job.run)
-        minima = (minimum(record, number) for number in range(len(job.seeds)))
-        new = _stack([measurement.only(prepared, params, missing) for params in minima])
+        new = []
+        for number in range(len(job.seeds)):
+            record_as = _recorded(_products(path, number), found.meta["run_file"])
+            new.append(measurement.only(prepared, minimum(record, number), missing, record_as))
+        new = _stack(new)
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
         results.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
+        _remove_products(path)
     return path
 
 
@@ -238,22 +247,23 @@ def _prepared(run: RunConfig) -> measurement.Prepared:
     return measurement.prepare(run)
 
 
-def _principal(trained: training.Trained) -> dict[str, np.ndarray]:
-    """PCA of every trajectory: ratios, coordinates in the plane, distances from it; NaN for a run that diverged."""
-    found: dict[str, list] = {"pca_ratios": [], "pca_coordinates": [], "pca_distances": []}
+def _principal(trained: training.Trained, *, plane: bool) -> dict[str, np.ndarray]:
+    """PCA of every trajectory: ratios, coordinates, distances, and with `plane` directions; NaN if the run diverged."""
+    if trained.trajectory is None:
+        return {"pca_ratios": np.full((len(trained.seeds), _PRINCIPAL), np.nan)}
+    found: dict[str, list] = {name: [] for name in ("ratios", "coordinates", "distances", "directions")}
     for path, epoch in zip(trained.trajectory, trained.minimum_epoch, strict=True):
         path = path.reshape(len(path), -1).astype(np.float64)
-        ratios, coordinates, distances = np.full(_PRINCIPAL, np.nan), np.full((len(path), 2), np.nan), np.nan
+        ratios, distances = np.full(_PRINCIPAL, np.nan), np.full(len(path), np.nan)
+        coordinates, directions = np.full((len(path), 2), np.nan), np.full((2, path.shape[1]), np.nan)
         if len(path) >= 3 and np.all(np.isfinite(path)):
-            plane = landscape.pca_plane(path, int(epoch) + 1)
+            origin, directions, coordinates, _ = landscape.pca_plane(path, int(epoch) + 1)
             variance = np.linalg.svd(path - path.mean(0), compute_uv=False) ** 2
             ratios = np.resize(np.r_[variance / variance.sum(), np.zeros(_PRINCIPAL)], _PRINCIPAL)
-            coordinates = plane.coordinates
-            distances = np.linalg.norm(path - plane.origin - coordinates @ plane.directions, axis=1)
-        found["pca_ratios"].append(ratios)
-        found["pca_coordinates"].append(coordinates)
-        found["pca_distances"].append(np.broadcast_to(distances, len(path)))
-    return {name: np.stack(value) for name, value in found.items()}
+            distances = np.linalg.norm(path - origin - coordinates @ directions, axis=1)
+        for name, value in zip(found, (ratios, coordinates, distances, directions.astype(np.float32)), strict=True):
+            found[name].append(value)
+    return {f"pca_{name}": np.stack(value) for name, value in found.items() if plane or name != "directions"}
 
 
 def _stack(found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -266,6 +276,23 @@ def _stack(found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _unstack(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     count = len(next(iter(arrays.values()), []))
     return [{name: value[i] for name, value in arrays.items()} for i in range(count)]
+
+
+def _products(path: Path, number: int) -> Path:
+    """Start of the names of the files that keep the products of one seed."""
+    return _unfinished(path).with_suffix(f".{number}")
+
+
+def _recorded(products: Path, run_file: str) -> measurement.Record:
+    def record(name: str, matvec: measurement.Matvec) -> measurement.Matvec:
+        return recorded(matvec, products.with_name(f"{products.name}-{name}.safetensors"), run_file)
+
+    return record
+
+
+def _remove_products(path: Path) -> None:
+    for kept in _unfinished(path).parent.glob(f"{path.stem}.*-*.safetensors"):
+        kept.unlink()
 
 
 def _unfinished(path: Path) -> Path:

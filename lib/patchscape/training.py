@@ -38,7 +38,8 @@ class Trained(NamedTuple):
         ensemble_test_loss: (S,) test loss of the mean of the logits over the epochs in which the learning rate is zero
             (`author's code`: a snapshot ensemble), in nats; NaN if there is no such epoch.
         ensemble_test_accuracy: (S,), likewise.
-        trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch, or None.
+        trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch; None if it was not kept, or
+            was lost with a part of the checkpoint.
         wall_s: seconds spent, over all resumptions.
         codes: versions of the code that took part, one unless a run was continued by another version.
     """
@@ -258,7 +259,7 @@ def train(
         state = checkpoints.advance(state, epoch, params, moments, {"batch_loss": np.asarray(losses), **values})
         if epoch in snapshot_epochs(protocol):
             state = state._replace(snapshot_logits=state.snapshot_logits + test_logits)
-        if keep_trajectory:
+        if keep_trajectory and state.path is not None:
             state.path.append(np.asarray(params["phi"]))
         state = state._replace(wall=state.wall + time.perf_counter() - start)
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
@@ -277,7 +278,7 @@ def train(
         final=jax.tree.map(np.asarray, state.params),
         ensemble_test_loss=ensemble_loss,
         ensemble_test_accuracy=ensemble_accuracy,
-        trajectory=np.stack(state.path, 1) if keep_trajectory else None,
+        trajectory=np.stack(state.path, 1) if keep_trajectory and state.path is not None else None,
         wall_s=state.wall,
         codes=state.codes,
     )
