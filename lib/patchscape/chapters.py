@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from patchscape import project
+
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 _IPYTHON_NAMES = {"In", "Out"}
 _INJECTED = "# Parameters\n"  # the first line of the cell that papermill injects
@@ -263,8 +265,7 @@ def _check_type(chapter: str, name: str, value: Any, annotation: str) -> None:
 
 def _locate(chapter: str) -> Path | None:
     here = Path.cwd()
-    project = Path(__file__).resolve().parents[2]
-    folders = (here, here / "chapters", project / "chapters")
+    folders = [here, here / "chapters"] + ([project.ROOT / "chapters"] if project.ROOT else [])
     return next((path for folder in folders if (path := folder / f"{chapter}.ipynb").is_file()), None)
 
 
