@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from patchscape import data
+from patchscape import chapters, data
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lib" / "patchscape"
@@ -101,3 +101,9 @@ def test_a_data_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
 def test_an_empty_name_of_the_data_folder_is_none(monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_DATA", "")
     assert data.folder() == ROOT / "data"
+
+
+def test_without_papermill_chapters_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "papermill.inspection", None)
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[book\]'"):
+        chapters.declared_parameters(ROOT / "chapters" / "03_hessian.ipynb")

@@ -48,8 +48,14 @@ def declared_parameters(path: str | Path) -> dict[str, dict[str, str]]:
 
     Returns:
         Mapping from name to papermill's record: `inferred_type_name`, `default` (as text), `help`.
+
+    Raises:
+        ValueError: if papermill is not installed.
     """
-    from papermill.inspection import inspect_notebook
+    try:
+        from papermill.inspection import inspect_notebook
+    except ImportError as error:
+        raise ValueError("chapters need papermill, which is not installed: pip install -e '.[book]'.") from error
 
     return inspect_notebook(str(path))
 
