@@ -68,9 +68,11 @@ grid: env .venv-grid/installed ## run what is missing of GRID=laptop (controls, 
 	@.venv-grid/bin/python -m pip install --quiet --disable-pip-version-check -r workflow/requirements.txt
 	@touch $@
 
-lint: env ## check style, docstrings and formatting
+lint: env ## check style, docstrings, formatting and declared dependencies
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --check --quiet . || { echo "Some files are not formatted: run 'make format'." >&2; exit 1; }
+	@$(BIN)/deptry lib
+	@$(BIN)/deptry lib tools tests benchmarks chapters workflow --ignore DEP002,DEP004
 
 format: env ## format the code and the notebooks, mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from patchscape import project
+
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 _IPYTHON_NAMES = {"In", "Out"}
 _INJECTED = "# Parameters\n"  # the first line of the cell that papermill injects
@@ -46,8 +48,14 @@ def declared_parameters(path: str | Path) -> dict[str, dict[str, str]]:
 
     Returns:
         Mapping from name to papermill's record: `inferred_type_name`, `default` (as text), `help`.
+
+    Raises:
+        ValueError: if papermill is not installed.
     """
-    from papermill.inspection import inspect_notebook
+    try:
+        from papermill.inspection import inspect_notebook
+    except ImportError as error:
+        raise ValueError("chapters need papermill, which is not installed: pip install -e '.[book]'.") from error
 
     return inspect_notebook(str(path))
 
@@ -263,8 +271,7 @@ def _check_type(chapter: str, name: str, value: Any, annotation: str) -> None:
 
 def _locate(chapter: str) -> Path | None:
     here = Path.cwd()
-    project = Path(__file__).resolve().parents[2]
-    folders = (here, here / "chapters", project / "chapters")
+    folders = [here, here / "chapters"] + ([project.ROOT / "chapters"] if project.ROOT else [])
     return next((path for folder in folders if (path := folder / f"{chapter}.ipynb").is_file()), None)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from patchscape import project
 from patchscape.config import RunConfig
 
 
@@ -49,8 +50,22 @@ _FASHION_MD5 = (  # published in the data set's own README
 
 
 def folder() -> Path:
-    """Returns the project's data folder, or the one that the environment variable PATCHSCAPE_DATA names."""
-    return Path(os.environ.get("PATCHSCAPE_DATA", Path(__file__).parents[2] / "data"))
+    """Returns the project's data folder, or the one that the environment variable PATCHSCAPE_DATA names.
+
+    Returns:
+        A folder that is there.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    named = os.environ.get("PATCHSCAPE_DATA")
+    where = Path(named) if named else project.root() / "data"
+    if not where.is_dir():
+        raise ValueError(
+            f"the data folder {where} is not there: name the project's data folder in PATCHSCAPE_DATA, "
+            "or unset it in a clone of the project."
+        )
+    return where
 
 
 def to_angles(images: np.ndarray, *, n_qubits: int, pixel_max: float, pool: int = 1) -> np.ndarray:

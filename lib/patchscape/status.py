@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from patchscape import data, grids, stored
+from patchscape import data, grids, project, stored
 from patchscape.chapters import find_chapters
 
 # What the readers called in chapters open: folders of data/results, or files below data.
@@ -99,7 +99,7 @@ def figures(folder: str | Path | None = None) -> pd.DataFrame:
     """
     import nbformat
 
-    folder = Path(__file__).parents[2] / "chapters" if folder is None else folder
+    folder = project.root() / "chapters" if folder is None else folder
     rows = []
     for name, path in find_chapters(folder).items():
         known: dict[str, set[str]] = {}
