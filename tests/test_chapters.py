@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import check_book
 import nbformat
@@ -201,37 +200,6 @@ def test_check_finds_a_name_typed_into_the_parameters_cell(tiny):
 def test_check_says_when_it_cannot_find_the_chapter(tiny):
     with pytest.warns(UserWarning, match="not checked"):
         chapters.check_parameters("99_nowhere", {})
-
-
-@pytest.mark.parametrize(
-    ("jaxlib", "asked", "flags"),
-    [
-        ("0.10.9", None, "--xla_cpu_use_fusion_emitters=false"),
-        ("0.10.9", "--xla_a=b", "--xla_a=b"),
-        ("0.11.0", None, None),
-    ],
-)
-def test_the_compiler_is_told_what_it_knows_and_no_more_than_the_reader_says(jaxlib, asked, flags, monkeypatch):
-    monkeypatch.setattr(chapters, "version", {"jaxlib": jaxlib}.get)
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    if asked:
-        monkeypatch.setenv("XLA_FLAGS", asked)
-    chapters.compile_fast()
-    assert os.environ.get("XLA_FLAGS") == flags
-
-
-def test_memory_is_given_back_after_long_compilations_only(monkeypatch):
-    listeners, trimmed = [], []
-    monkeypatch.setattr("jax.monitoring.register_event_duration_secs_listener", listeners.append)
-    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace(malloc_trim=trimmed.append))
-    monkeypatch.setattr("sys.platform", "linux")
-    chapters.save_memory.__wrapped__()
-    (listener,) = listeners
-    listener("/jax/core/compile/backend_compile_duration", 0.1)
-    listener("/jax/another", 5.0)
-    assert trimmed == []
-    listener("/jax/core/compile/backend_compile_duration", 2.0, fun_name="step")
-    assert trimmed == [0]
 
 
 def run_papermill(folder, *options):

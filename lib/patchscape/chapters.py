@@ -1,21 +1,17 @@
 """Chapters as programs: their declared parameters, checks with clear sentences, runs through papermill."""
 
 import ast
-import ctypes
 import difflib
-import functools
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from patchscape import project
+from patchscape import project, runtime
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 _IPYTHON_NAMES = {"In", "Out"}
@@ -85,7 +81,7 @@ def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
     papermill itself only warns about an unknown name. The declaration is read from the notebook on disk.
     Looked at are plain variables without a leading underscore which the chapter does not assign itself; in a
     live session only those from the parameters cell and from the cell that papermill injects, so that a
-    reader's own variables do no harm. The call also does `compile_fast` and starts `save_memory`.
+    reader's own variables do no harm. The call also sets the switches of `patchscape.runtime`.
 
     Args:
         chapter: the chapter's name (file name without ending).
@@ -94,8 +90,9 @@ def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
     Raises:
         ValueError: if a name is unknown or a value has the wrong type; the message names the remedy.
     """
-    compile_fast()
-    save_memory()
+    runtime.compile_fast()
+    runtime.keep_programs()
+    runtime.save_memory()
     path = _locate(chapter)
     if path is None:
         warnings.warn(f"{chapter}.ipynb was not found here, so its parameters are not checked", stacklevel=2)
@@ -118,35 +115,6 @@ def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
     else:
         given |= set(values) - own
     validate_parameters(path, {name: values[name] for name in values if name in given})
-
-
-def compile_fast() -> None:
-    """Asks XLA for the older of its two code generators, if that is known to be there and the reader asks for nothing.
-
-    On a CPU, the programs of the chapters then compile in clearly less time and run as fast. It has to be said before
-    the first computation, and only to a jaxlib that has the flag: others would stop.
-    """
-    if version("jaxlib").startswith("0.10."):
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
-
-
-@functools.cache
-def save_memory() -> None:
-    """From now on gives back to the system what the compiler leaves behind, after every compilation of over a second.
-
-    XLA takes hundreds of megabytes to compile one training step, and the C library keeps them afterwards, in pieces
-    that the next compilation uses badly. Without this, a chapter that compiles several models needs more memory than
-    Binder may give. Does nothing where the C library is not glibc.
-    """
-    import jax
-
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        jax.monitoring.register_event_duration_secs_listener(
-            lambda event, duration, **_: (
-                trim(0) if event.endswith("backend_compile_duration") and duration > 1 else None
-            )
-        )
 
 
 def run_chapter(

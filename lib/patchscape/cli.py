@@ -13,6 +13,9 @@ RunFile = Annotated[Path, typer.Argument(help="run file (.safetensors) that `pat
 @app.callback()
 def _main() -> None:
     """Executable companion of arXiv:2504.19239."""
+    from patchscape import runtime
+
+    runtime.keep_programs()
 
 
 @app.command()

@@ -134,3 +134,8 @@ def jobs(grid: str) -> dict[str, Job]:
 def names() -> tuple[str, ...]:
     """Returns the names of all grids."""
     return tuple(_GRIDS)
+
+
+def stored() -> tuple[str, ...]:
+    """Returns the names of the grids that the book reads: all but `smoke`, which is there to try things out."""
+    return tuple(name for name in _GRIDS if name != "smoke")

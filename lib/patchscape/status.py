@@ -65,7 +65,7 @@ def result_files() -> pd.DataFrame:
         ValueError: if a file is damaged.
     """
     rows = []
-    for grid in (*grids.names(), "replay"):
+    for grid in (*grids.stored(), "replay"):
         for item in stored.read(grid):
             meta, made = item.record.meta, item.record.meta["provenance"]
             measured = item.curvature.meta if item.curvature else None
@@ -141,7 +141,7 @@ def _changed(statement: ast.stmt) -> Iterable[str]:
 
 
 def _stored_grids() -> set[str]:
-    return {name for name in grids.names() if (data.folder() / "results" / name).is_dir()}
+    return {name for name in grids.stored() if (data.folder() / "results" / name).is_dir()}
 
 
 def _texts(tree: ast.AST) -> Iterable[str]:

@@ -60,14 +60,14 @@ def runs(names: Sequence[str] | None = None, folder: str | Path | None = None) -
     `data/results/README.md` explains the columns. Arrays longer than one number are left out; `read` has them.
 
     Args:
-        names: of grids; None is all of them.
+        names: of grids; None is all of them but `smoke`.
         folder: where to look instead of data/results/GRID; then give one grid.
 
     Returns:
         The table; empty if nothing is stored.
     """
     rows = []
-    for grid in grids.names() if names is None else names:
+    for grid in grids.stored() if names is None else names:
         for stored in read(grid, folder):
             rows += [_row(grid, stored, number) for number in range(len(stored.record.meta["seeds"]))]
     table = pd.DataFrame(rows)

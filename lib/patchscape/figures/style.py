@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -64,7 +65,15 @@ def decades(*axes: Axis) -> None:
 
 
 def use_style() -> None:
-    """Sets the book's matplotlib style; every chapter calls it once."""
+    """Sets the book's matplotlib style, whatever the reader's own is; every chapter calls it once.
+
+    In a notebook, figures go into its cells, even if MPLBACKEND says otherwise, as it does on many clusters.
+    """
+    ipython = sys.modules.get("IPython")  # imported where there is a notebook
+    shell = ipython and ipython.get_ipython()
+    if hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "").startswith("module://"):
+        shell.enable_matplotlib("inline")
+    mpl.rcdefaults()
     sns.set_theme(context="notebook", style="ticks")
     mpl.rcParams.update(
         {
