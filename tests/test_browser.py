@@ -74,14 +74,14 @@ def test_page_loads_offline_without_errors_and_shows_its_maths(visit, document):
 
 @each_page
 def test_page_does_not_scroll_sideways_on_a_phone(visit, document):
-    page, _ = visit(document, width=360, device_scale_factor=3)
+    page, _ = visit(document, width=320, device_scale_factor=3)
     too_wide = """() => [...document.querySelectorAll('article *')]
         .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
         .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
     cut_off = """() => [...document.querySelectorAll('article mjx-container:not([display])')]
         .filter(e => e.scrollWidth > innerWidth && getComputedStyle(e).overflowX !== 'auto')
         .map(e => e.outerHTML.slice(0, 120))"""
-    for width in (360, 390, 412):
+    for width in (320, 360, 390, 412):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, page.evaluate(too_wide)
         page.wait_for_function(f"() => ({cut_off})().length === 0")
