@@ -11,7 +11,8 @@ class Krylov(NamedTuple):
 
     Attributes:
         values: (B, k) Ritz values in decreasing order; both ends of the spectrum converge first.
-        residuals: (B, k) norms ||H v - lambda v|| of the Ritz pairs, in the unit of the values.
+        residuals: (B, k) norms ||H v - lambda v|| of the Ritz pairs, in the unit of the values, as the recurrence gives
+            them: without the rounding of the products, which a residual as small as that does not show.
         weights: (B, k) squared overlap of each Ritz vector with the random start: with the values, a quadrature rule
             of the spectral density seen from it.
         vectors: (B, k, size) unit Ritz vectors.
