@@ -1,5 +1,9 @@
 """Images of the user's own: what is trained on them is measured on them, and what is lost on the way is said."""
 
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -211,6 +215,23 @@ def test_a_missing_part_and_impossible_numbers_are_named():
         pictures(n_classes=0)
     with pytest.raises(ValueError, match="chunk=0: give a number of images at once, at least 1"):
         data.chunks(MINE.train_angles, MINE.train_labels, 0)
+
+
+@pytest.mark.parametrize(("side", "classes", "share"), [(8, 4, 1), (10, 3, 0.64), (28, 7, 4 / 49)])
+def test_in_the_example_of_chapter_8_only_the_pictures_and_labels_need_replacing(side, classes, share):
+    notebook = json.loads((Path(__file__).parents[1] / "chapters" / "08_beyond.ipynb").read_text())
+    (cell,) = (c["source"] for c in notebook["cells"] if "data.from_arrays(\n" in "".join(c["source"]))
+    lines = "".join(cell).splitlines()
+    code = "\n".join(lines[5 : next(i for i, line in enumerate(lines) if line.startswith("found ="))])
+    names = {"np": np, "data": data, "config": config}
+    names |= {"labels": np.arange(300) % classes, "pictures": RNG.integers(0, 256, (300, side, side))}
+    exec(code, names)
+    run, mine = names["run"], names["mine"]
+    assert run.dataset == mine.name
+    assert run.model.image_side == side
+    assert 0 <= run.model.n_classes - classes <= 1
+    with pytest.warns(UserWarning, match=f"see {share:.0%} of") if share < 1 else nullcontext():
+        data.check(run, mine)
 
 
 def test_other_files_of_a_run_are_not_taken_for_its_run_file(tmp_path):
