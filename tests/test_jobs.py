@@ -144,7 +144,7 @@ def test_truncated_and_edited_files_are_refused_by_name_and_recomputed_on_reques
     for damaged in (content[:-40], content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
         files[which].write_bytes(damaged)
         assert str(files[which]) in jobs.state(JOB, tmp_path)
-        with pytest.raises(ValueError, match=r"safetensors (is not a whole|was changed)"):
+        with pytest.raises(ValueError, match=r"safetensors (is not whole|is no run file|was changed)"):
             (jobs.train, jobs.measure)[which](JOB, tmp_path)
     if which == 0:
         jobs.train(JOB, tmp_path, redo=True)

@@ -307,12 +307,12 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(images, tmp_path)
     training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
     before = path.read_bytes()
     other = RUN.model_copy(update={"train": RUN.train.model_copy(update={"learning_rate": 0.2})})
-    fewer = data.ImageData(images.train_angles[:119], images.train_labels[:119], *images[2:])
+    changed = images._replace(train_angles=images.train_angles[::-1], train_labels=images.train_labels[::-1])
     for run, x, arguments in (
         (other, images, {"seeds": SEEDS, "keep_trajectory": True}),
         (RUN, images, {"seeds": SEEDS[:2], "keep_trajectory": True}),
         (RUN, images, {"seeds": SEEDS}),
-        (RUN, fewer, {"seeds": SEEDS, "keep_trajectory": True}),
+        (RUN, changed, {"seeds": SEEDS, "keep_trajectory": True}),
     ):
         with pytest.raises(ValueError, match=r"run\.safetensors belongs to another run: delete it or name another"):
             training.train(run, x, checkpoint=path, **arguments)
@@ -322,7 +322,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(images, tmp_path)
 def test_a_damaged_checkpoint_is_refused(images, tmp_path):
     path = tmp_path / "run.safetensors"
     path.write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="is no run file of patchscape"):
         training.train(RUN, images, checkpoint=path)
 
 
@@ -353,4 +353,5 @@ def test_a_run_file_holds_every_seed_with_the_configuration(whole, tmp_path):
     assert RunConfig.model_validate(record.meta["run"]) == RUN.model_copy(update={"seed": SEEDS[0]})
     assert record.meta["seeds"] == list(SEEDS)
     assert record.meta["codes"] == [record.meta["provenance"]["code"]]
+    assert record.meta["images"] == data.load_run(RUN).fingerprint
     assert {"wall_s", "provenance"} <= record.meta.keys()

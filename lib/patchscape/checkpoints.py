@@ -147,7 +147,7 @@ def restore(path: str | Path, identity: dict[str, Any], fresh: State) -> State:
         ValueError: if the file is damaged or belongs to another run.
     """
     arrays, meta = results.read(path)
-    if meta["identity"] != identity:
+    if meta.get("identity") != identity:
         raise ValueError(f"{path} belongs to another run: delete it or name another checkpoint.")
     leaves, structure = jax.tree.flatten((fresh.params, fresh.moments, fresh.best))
     leaves = [jnp.asarray(arrays[f"state_{i}"]) for i in range(len(leaves))]

@@ -73,17 +73,11 @@ def curvature(
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
     import time
 
-    from patchscape import config, data, full_data, jobs, results
-    from patchscape import curvature as curv
+    from patchscape import jobs
 
     with _one_sentence():
-        record = results.read(file)
-        run = config.RunConfig(**record.meta["run"])
-        images = data.load_run(run)
-        loss = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
         start = time.perf_counter()
-        point = loss.at(full_data.flatten(jobs.minimum(record, number)))
-        found = curv.eigenpairs(point.hessian, loss.size, k, seed=0, tol=tol)
+        found = jobs.eigenpairs(file, number, k, tol=tol, chunk=chunk)
         wall = time.perf_counter() - start
         for value, residual in zip(found.values, found.residuals, strict=True):
             typer.echo(f"{value:.6f}  residual {residual:.2e}")

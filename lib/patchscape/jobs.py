@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from patchscape import checkpoints, data, landscape, measurement, model, results, training
+from patchscape import (
+    checkpoints,
+    curvature,
+    data,
+    full_data,
+    landscape,
+    measurement,
+    model,
+    points,
+    results,
+    training,
+)
 from patchscape.config import RunConfig
 from patchscape.grids import LARGE, Job
 from patchscape.recorded import recorded
@@ -139,7 +150,7 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
             saved = results.read(unfinished)
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
-        prepared = measurement.prepare(job.run)
+        prepared = measurement.prepare(job.run, images_of(record))
         for number in range(len(found), len(job.seeds)):
             start = time.perf_counter()
             point, products = minimum(record, number), _products(path, number)
@@ -185,8 +196,8 @@ def complete(job: Job, folder: str | Path) -> Path:
         missing = measurement.wanted(job.level) - set(found.arrays)
         if not missing:
             return path
-        start, prepared = time.perf_counter(), measurement.prepare(job.run)
-        new = []
+        start, new = time.perf_counter(), []
+        prepared = measurement.prepare(job.run, images_of(record))
         for number in range(len(job.seeds)):
             record_as = _recorded(_products(path, number), found.meta["run_file"])
             new.append(measurement.only(prepared, minimum(record, number), missing, record_as))
@@ -195,6 +206,59 @@ def complete(job: Job, folder: str | Path) -> Path:
         results.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
         _remove_products(path)
     return path
+
+
+def images_of(record: results.Record, images: data.ImageData | None = None) -> data.ImageData:
+    """Returns the images that a stored run was trained on.
+
+    Args:
+        record: of the run file.
+        images: these, if they are the user's own; None loads those that `data.load_run` knows.
+
+    Returns:
+        The data set. Files of older code have no fingerprint to compare it with: their configuration says what it is.
+
+    Raises:
+        ValueError: if the images cannot be loaded, or are not those that the run was trained on.
+    """
+    run, fingerprint = RunConfig(**record.meta["run"]), record.meta.get("images")
+    if images is None:
+        return data.load_run(run, fingerprint)
+    data.check(run, images, fingerprint)
+    return images
+
+
+def eigenpairs(
+    run_file: str | Path,
+    number: int = 0,
+    k: int = 1,
+    *,
+    images: data.ImageData | None = None,
+    tol: float = points.TOLERANCE,
+    chunk: int = full_data.CHUNK,
+) -> curvature.Eigenpairs:
+    """Computes the largest Hessian eigenvalues over all training images at a stored minimum.
+
+    Args:
+        run_file: as `training.store` writes it.
+        number: position of the seed.
+        k: number of eigenpairs.
+        images: the ones that the run was trained on, if they are the user's own.
+        tol: allowed residual relative to the largest eigenvalue in size.
+        chunk: images at once; sets the memory, not the result.
+
+    Returns:
+        Eigenpairs with vectors (k, P), bias first; eigenvalues in nats per rad^2.
+
+    Raises:
+        ValueError: if the file is damaged or no run file, has no such seed, or the images are others.
+    """
+    record = results.read(run_file)
+    params = minimum(record, number)
+    images = images_of(record, images)
+    cfg = RunConfig(**record.meta["run"]).model
+    loss = full_data.FullDataLoss(cfg, images.train_angles, images.train_labels, chunk)
+    return curvature.eigenpairs(loss.at(full_data.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
 
 
 def minimum(record: results.Record, number: int) -> model.Params:
@@ -208,8 +272,10 @@ def minimum(record: results.Record, number: int) -> model.Params:
         {"phi", "bias"}, the latter with a shared bias only.
 
     Raises:
-        ValueError: if the file has no such seed.
+        ValueError: if the file has no minima or no such seed.
     """
+    if "minimum/phi" not in record.arrays:
+        raise ValueError("this file holds no minima: give the run file that `patchscape train` or a job has written.")
     if not 0 <= number < len(record.meta["seeds"]):
         raise ValueError(f"number={number}: the run file has seeds {record.meta['seeds']}, numbered from 0.")
     prefix = "minimum/"
@@ -230,11 +296,13 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
         ValueError: if a file is damaged, or there is no stored curvature, or it is of older code and not completed.
     """
     record, found = read_pair(Path(run_file))
+    params = minimum(record, number)
     if found is None:
         raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
     if "train_loss" not in found.arrays:
         raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
-    again = measurement.again(_prepared(RunConfig(**record.meta["run"])), minimum(record, number))
+    prepared = _prepared(RunConfig(**record.meta["run"]), record.meta.get("images"))
+    again = measurement.again(prepared, params)
     compared: dict[str, float] = {}
     for name, value in again.items():
         stored = float(found.arrays[name][number])
@@ -243,8 +311,8 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
 
 
 @lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
-def _prepared(run: RunConfig) -> measurement.Prepared:
-    return measurement.prepare(run)
+def _prepared(run: RunConfig, fingerprint: str | None) -> measurement.Prepared:
+    return measurement.prepare(run, data.load_run(run, fingerprint))
 
 
 def _principal(trained: training.Trained, *, plane: bool) -> dict[str, np.ndarray]:

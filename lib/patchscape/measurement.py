@@ -35,9 +35,8 @@ class Prepared(NamedTuple):
     evaluate: Callable
 
 
-def prepare(run: RunConfig) -> Prepared:
-    """Loads the images of a configuration and prepares its loss."""
-    images = data.load_run(run)
+def prepare(run: RunConfig, images: data.ImageData) -> Prepared:
+    """Prepares the loss of a configuration on its images."""
     loss = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels)
     return Prepared(run.model, images, loss, training.evaluation(run.model, images))
 

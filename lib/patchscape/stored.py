@@ -91,7 +91,7 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
     row |= {"training_s": meta["wall_s"] / len(meta["seeds"]), "code": meta["provenance"]["code"]}
     row |= {"device": meta["provenance"]["device"]["kind"], "created": meta["provenance"]["created"]}
     if stored.curvature is not None:
-        found = {name: value[number] for name, value in stored.curvature.arrays.items()}
+        found = _named({name: value[number] for name, value in stored.curvature.arrays.items()})
         row |= {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
         if "eigenvalues" in found:
             row["outlier_sum"] = float(found["eigenvalues"][: run.classes - 1].sum())
@@ -109,6 +109,15 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
         row |= {"curvature_s": stored.curvature.meta["wall_s"] / len(meta["seeds"])}
         row |= {"curvature_code": stored.curvature.meta["provenance"]["code"]}
     return row
+
+
+def _named(found: dict[str, Any]) -> dict[str, Any]:
+    """Names the residual of lambda_max for what it is: older code stored that of Lanczos' recurrence."""
+    for where in ("", "refined_"):
+        name = f"{where}lambda_max_residual"
+        if name in found and found[name] == found.get(f"{where}eigenvalue_residuals", [np.nan])[0]:
+            found[f"{name}_of_lanczos"] = found.pop(name)
+    return found
 
 
 def with_scaled(table: pd.DataFrame) -> pd.DataFrame:

@@ -97,7 +97,7 @@ def use_style() -> None:
 
 
 def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
-    """Writes a figure as PNG, SVG and a JSON file of its parameters, if the reader asked for files.
+    """Writes a figure as PNG, SVG and a JSON file of its parameters and provenance, if the reader asked for files.
 
     Nothing is written unless the environment variable PATCHSCAPE_FIGURES names a folder.
 
@@ -115,6 +115,7 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
             buffer = BytesIO()
             fig.savefig(buffer, format=ending, metadata=metadata)
             results.write_bytes(Path(folder) / f"{name}.{ending}", buffer.getvalue())
-        text = json.dumps({"figure": name, "parameters": dict(parameters)}, indent=2, default=str) + "\n"
+        made = {"figure": name, "parameters": dict(parameters), "provenance": results.provenance()}
+        text = json.dumps(made, indent=2, default=str) + "\n"
         results.write_bytes(Path(folder) / f"{name}.json", text.encode())
     return fig
