@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from patchscape import chapters, config, data, figures, paper, parameters, stored, training, views
+from patchscape import chapters, config, data, figures, paper, parameters, statistics, stored, training, views
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = chapters.find_chapters(ROOT / "chapters")
@@ -151,7 +151,7 @@ WRONG = [
     ("06_speed", {"n_patches": 25}, "choose one of 1, 4, 9, 16, 49."),
     ("07_controls", {"quantity": "trace"}, "'trace': give one of lambda_max, gauss_newton."),
     ("07_controls", {"seeds": 11}, WHOLE.format(11)),
-    ("07_controls", {"seeds": 3}, WHOLE.format(3)),
+    ("07_controls", {"seeds": 4}, WHOLE.format(4)),
     ("07_controls", {"replicas": [2]}, "n_patches=2 with stride=0 does not fit"),
     ("07_controls", {"replicas": [10_000]}, LIST.format([10_000])),
     ("08_beyond", {"patches": [4]}, "at least 2, none twice"),
@@ -242,6 +242,15 @@ def test_the_least_numbers_of_images_make_batches():
 def test_as_many_seeds_can_be_compared_as_are_stored():
     seeds = {seed for item in stored.read("laptop") for seed in item.record.meta["seeds"]}
     assert seeds == set(range(properties("07_controls")["seeds"]["maximum"]))
+
+
+def test_intervals_are_finite_with_the_fewest_seeds():
+    least = properties("07_controls")["seeds"]["minimum"]
+    runs = stored.runs(["laptop"]).query("seed < @least and n_patches == 4 and depth == 6")
+    for seeds, finite in ((least, True), (least - 1, False)):
+        few = runs[runs.seed < seeds]
+        found = statistics.rank_correlation(few, "lambda_max", "test_loss", ["n_patches", "depth"])
+        assert np.isfinite([found.low, found.high]).all() == finite
 
 
 # --- every value of an enumeration ---
