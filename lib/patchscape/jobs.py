@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
 from patchscape import data, landscape, measurement, model, results, training
 from patchscape.config import RunConfig
@@ -47,6 +48,29 @@ def state(job: Job, folder: str | Path) -> str:
     except ValueError as error:
         return str(error)
     return "started" if _unfinished(run_file).exists() else "missing"
+
+
+def read_run(path: str | Path) -> tuple[RunConfig, results.Record]:
+    """Reads a run file that a user names.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its configuration, with the first seed, and what it holds.
+
+    Raises:
+        ValueError: if it is another kind of file, or damaged.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} is not a run file: give a .safetensors file of `patchscape train` or of a grid.")
+    record = results.read(path)
+    if "run_file" in record.meta:
+        raise ValueError(f"{path} holds what was measured at the minima of a run file: give that run file instead.")
+    if "seeds" not in record.meta:
+        raise ValueError(f"{path} is not the file of a finished run: let its training end first.")
+    return RunConfig(**record.meta["run"]), record
 
 
 def read_pair(run_file: Path) -> tuple[results.Record, results.Record | None]:
@@ -106,12 +130,13 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
     return path
 
 
-def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
+def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = False) -> Path:
     """Measures the curvature at the minima of a trained job and writes it; does nothing if that is done.
 
     Args:
         job: the job.
         folder: of result files.
+        progress: show a progress bar.
         redo: put a damaged file aside and start anew.
 
     Returns:
@@ -137,7 +162,7 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
         prepared = measurement.prepare(job.run)
-        for number in range(len(found), len(job.seeds)):
+        for number in tqdm(range(len(found), len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
             start = time.perf_counter()
             found.append(measurement.at(prepared, minimum(record, number), job.level))
             wall += time.perf_counter() - start
@@ -156,7 +181,7 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
     return path
 
 
-def complete(job: Job, folder: str | Path) -> Path:
+def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
     """Adds to the curvature file of a job what older code did not measure.
 
     Losses and accuracies at the minima, traces of G, and what T4 and T5 expect.
@@ -164,6 +189,7 @@ def complete(job: Job, folder: str | Path) -> Path:
     Args:
         job: the job.
         folder: of result files.
+        progress: show a progress bar.
 
     Returns:
         The curvature file, rewritten whole if anything was missing; its metadata list under `added` what was measured
@@ -181,8 +207,8 @@ def complete(job: Job, folder: str | Path) -> Path:
         if not missing:
             return path
         start, prepared = time.perf_counter(), measurement.prepare(job.run)
-        minima = (minimum(record, number) for number in range(len(job.seeds)))
-        new = _stack([measurement.only(prepared, params, missing) for params in minima])
+        numbers = tqdm(range(len(job.seeds)), disable=not progress, unit="minimum", desc=job.name)
+        new = _stack([measurement.only(prepared, minimum(record, number), missing) for number in numbers])
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
         results.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
     return path
@@ -222,7 +248,7 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
     """
     record, found = read_pair(Path(run_file))
     if found is None:
-        raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
+        raise ValueError(f"{run_file} has no curvature file beside it: `patchscape measure {run_file}` makes it.")
     if "train_loss" not in found.arrays:
         raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
     again = measurement.again(_prepared(RunConfig(**record.meta["run"])), minimum(record, number))
