@@ -1,7 +1,6 @@
 """The chapters as notebooks and as programs."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -223,16 +222,6 @@ def test_papermill_itself_runs_a_chapter_and_rejects_a_misspelt_parameter(folder
     )
 
 
-@pytest.mark.slow
-def test_figures_are_written_for_every_chapter(tiny, folder):
-    (folder / "params.yaml").write_text("01_tiny:\n  depth: 2\n")
-    written = chapters.make_figures(folder / "params.yaml", folder / "figures")
-    assert [path.name for path in written] == ["tiny.png"]
-    assert written[0].read_text() == "0.2"
-    assert (folder / "figures" / "notebooks" / "01_tiny.ipynb").is_file()
-    assert "PATCHSCAPE_FIGURES" not in os.environ
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -245,8 +234,7 @@ def test_figures_are_written_for_every_chapter(tiny, folder):
 def test_a_wrong_parameter_file_is_rejected_before_anything_runs(tiny, folder, text, message):
     (folder / "params.yaml").write_text(text)
     with pytest.raises(ValueError, match=re.escape(message)):
-        chapters.make_figures(folder / "params.yaml", folder / "figures")
-    assert not (folder / "figures").exists()
+        chapters.load_parameters(folder / "params.yaml", chapters.find_chapters())
 
 
 def test_a_folder_without_chapters_is_named(tmp_path):

@@ -6,13 +6,13 @@ import difflib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from patchscape import project, runtime
+from patchscape import project, results, runtime
 from patchscape.parameters import check_values
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
@@ -138,32 +138,82 @@ def run_chapter(
     path: str | Path,
     parameters: Mapping[str, Any],
     output: str | Path,
-    cwd: str | Path | None = None,
+    *,
+    figures: str | Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Run a chapter through papermill.
+    """Runs a chapter in its own folder, as papermill does, and says which cell it is at.
 
     Args:
         path: the notebook.
         parameters: values for its parameters; the others keep their defaults.
-        output: where the executed notebook goes (folders are made).
-        cwd: working folder of the run; the chapter's own by default.
+        output: where the executed notebook goes (folders are made), also if a cell fails.
+        figures: folder for the files of its figures; None is what PATCHSCAPE_FIGURES says.
+        tell: called with one line whenever a cell begins.
 
     Returns:
         The path of the executed notebook.
+
+    Raises:
+        ValueError: if a cell fails; the message names the chapter, the cell, the error and the notebook that shows it.
     """
-    import papermill
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
 
     validate_parameters(path, parameters)
-    output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        str(path),
-        str(output),
-        dict(parameters),
-        cwd=str(cwd or Path(path).parent),
-        progress_bar=False,
+    name, output = Path(path).stem, Path(output)
+    notebook = load_notebook_node(str(path))
+    if parameters:
+        notebook = parameterize_notebook(notebook, dict(parameters))
+    where = _places(notebook.cells)
+    reached = where[0]
+
+    def begin(cell: Any, cell_index: int) -> None:
+        nonlocal reached
+        reached = where[cell_index]
+        if cell.cell_type == "code":
+            tell(f"{name}: {reached}")
+
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        resources={"metadata": {"path": str(Path(path).parent)}},
+        on_cell_start=begin,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about local, unencrypted kernels
     )
+    wanted = {} if figures is None else {"PATCHSCAPE_FIGURES": str(Path(figures).resolve())}
+    try:
+        client.execute(env=os.environ | wanted)
+    except (CellExecutionError, DeadKernelError) as error:
+        raise ValueError(
+            f"chapter {name} stopped in {reached}: {_reason(error)} The notebook with the whole error is {output}."
+        ) from error
+    finally:
+        results.write_bytes(output, nbformat.writes(notebook).encode())
     return output
+
+
+def _places(cells: Sequence[Any]) -> list[str]:
+    """Says of every cell of a notebook which one it is among the cells of code, and under which heading it stands."""
+    code = [cell.cell_type == "code" for cell in cells]
+    places, heading = [], ""
+    for number, cell in enumerate(cells):
+        if not code[number]:
+            headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
+            heading = f" ({headings[-1]})" if headings else heading
+        places.append(f"cell {sum(code[: number + 1])} of {sum(code)}{heading}")
+    return places
+
+
+def _reason(error: Exception) -> str:
+    """One sentence for an error in a chapter: what a check says, or the kind of error before what it says."""
+    if not hasattr(error, "ename"):
+        return "its kernel died; most likely, the machine ran out of memory."
+    text = error.evalue if error.ename == "ValueError" else f"{error.ename}: {error.evalue}"
+    return text if text.endswith(".") else f"{text}."
 
 
 def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
@@ -196,43 +246,90 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
     return {name: content.get(name) or {} for name in chapters}
 
 
-def make_figures(params_file: str | Path, out_dir: str | Path, folder: str | Path = "chapters") -> list[Path]:
-    """Run all chapters with the parameters of one file and write every figure.
-
-    Chapters save figures with `patchscape.figures.save`, which writes where the environment variable
-    PATCHSCAPE_FIGURES points; the executed notebooks go to `out_dir`/notebooks.
+def choose(given: Iterable[str], chapters: Mapping[str, Path]) -> dict[str, Path]:
+    """Selects chapters by what a reader calls them.
 
     Args:
-        params_file: YAML file of `params/`.
-        out_dir: folder for the figures (PNG, SVG, and JSON with the parameters).
-        folder: the folder of chapters.
+        given: numbers or names, such as 3, 03 or 03_hessian.
+        chapters: the chapters by name, as from `find_chapters`.
 
     Returns:
-        The figure files written, sorted.
+        The chosen chapters in the order of the book; all of them if none is given.
 
     Raises:
-        RuntimeError: if the chapters ran but saved no figure.
+        ValueError: if there is no such chapter.
     """
-    chapters = find_chapters(folder)
-    plan = load_parameters(params_file, chapters)
-    out_dir = Path(out_dir).resolve()
-    out_dir.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("PATCHSCAPE_FIGURES")
-    # Figures appear in a folder of their own first, so that leftovers of an earlier run are not counted.
-    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".new-") as fresh:
-        os.environ["PATCHSCAPE_FIGURES"] = fresh
+    numbers = {name.split("_")[0].lstrip("0"): name for name in chapters}
+    wanted = {numbers.get(text.lstrip("0"), text) for text in given}
+    for name in wanted:
+        if name not in chapters:
+            raise ValueError(_unknown("chapter", name, chapters, "the book"))
+    return {name: path for name, path in chapters.items() if name in wanted or not wanted}
+
+
+def read_values(given: Iterable[str]) -> dict[str, Any]:
+    """Reads parameters as they are typed.
+
+    Args:
+        given: NAME=VALUE each, the value in YAML, such as depth=3 or depths=[2, 5].
+
+    Returns:
+        The values by name.
+
+    Raises:
+        ValueError: if one is not written like that, or a name comes twice.
+    """
+    values: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if not value or not name.isidentifier():
+            raise ValueError(f"-p {text}: write NAME=VALUE, as in depth=3.")
+        if name in values:
+            raise ValueError(f"-p {text}: {name} has been given before; give each name once.")
         try:
-            for name, parameters in plan.items():
-                run_chapter(chapters[name], parameters, out_dir / "notebooks" / f"{name}.ipynb")
-        finally:
-            if before is None:
-                del os.environ["PATCHSCAPE_FIGURES"]
-            else:
-                os.environ["PATCHSCAPE_FIGURES"] = before
-        written = [path.replace(out_dir / path.name) for path in sorted(Path(fresh).iterdir())]
+            values[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"-p {text}: the value is not YAML; write as in depth=3, 'depths=[2, 5]'.") from error
+    return values
+
+
+def make_figures(
+    plan: Mapping[str, Mapping[str, Any]],
+    chapters: Mapping[str, Path],
+    out_dir: str | Path,
+    *,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[list[Path], dict[str, Path]]:
+    """Runs chapters and writes their figures, which appear one chapter at a time, whether or not a later one fails.
+
+    Args:
+        plan: parameters of every chapter that is to be run; those left out keep the chapter's own values.
+        chapters: the chapters by name, as from `find_chapters`.
+        out_dir: folder for what `patchscape.figures.save` writes; the executed notebooks go to `out_dir`/notebooks.
+        tell: called with one line whenever a cell begins.
+
+    Returns:
+        The files written, sorted within a chapter, and the executed notebooks by chapter.
+
+    Raises:
+        ValueError: if a parameter is not allowed (nothing is run then), a chapter fails, or none saves a figure.
+    """
+    for name, parameters in plan.items():
+        validate_parameters(chapters[name], parameters)
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    written, notebooks = [], {}
+    for name, parameters in plan.items():
+        # Figures appear in a folder of their own first, so that leftovers of an earlier run are not counted.
+        with tempfile.TemporaryDirectory(dir=out_dir, prefix=".new-") as fresh:
+            notebook = out_dir / "notebooks" / f"{name}.ipynb"
+            try:
+                notebooks[name] = run_chapter(chapters[name], parameters, notebook, figures=fresh, tell=tell)
+            finally:
+                written += [path.replace(out_dir / path.name) for path in sorted(Path(fresh).iterdir())]
     if not written:
-        raise RuntimeError("the chapters ran but saved no figure: they should call patchscape.figures.save")
-    return written
+        raise ValueError("the chapters ran but saved no figure: they should call patchscape.figures.save.")
+    return written, notebooks
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,18 +1,56 @@
-"""Command line: train, curvature, grid, job, landscape, results, verify, figures, explorer."""
+"""Command line of patchscape. Anything wrong ends in one sentence and exit status 1."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-RunFile = Annotated[Path, typer.Argument(help="run file (.safetensors) that `patchscape train` has written")]
+class _OneSentence(TyperGroup):
+    """Commands whose expected errors, wrong options included, end in one sentence on stderr and exit status 1."""
+
+    def main(self, *arguments: Any, **options: Any) -> None:
+        try:
+            status = super().main(*arguments, **options | {"standalone_mode": False})
+        except typer.TyperException as error:
+            sentence = error.format_message().replace("Value error, ", "")  # empty where help was printed
+        except OSError as error:  # a full disk and a forbidden folder
+            sentence = f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
+        except ModuleNotFoundError as error:
+            sentence = f"the package {error.name} is not installed: install what requirements.lock names."
+        except ValueError as error:
+            sentence = str(error)
+        else:
+            sys.exit(status or 0)
+        if sentence:
+            typer.echo(f"patchscape: {sentence.removesuffix('.')}.", err=True)
+        sys.exit(1)
+
+
+app = typer.Typer(cls=_OneSentence, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+# The names of the grids are written out, because reading them takes a second that `--help` need not take.
+Grid = Literal["laptop", "controls", "paper", "datasets", "smoke"]
+GridName = Annotated[Grid, typer.Argument(help="which grid; smoke takes seconds, to try out")]
+JobName = Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")]
+RunFile = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="run file (.safetensors) of `patchscape train` or of a grid")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", file_okay=False, help="folder of result files; default data/results/GRID")
+]
+Seeds = Annotated[
+    list[int] | None, typer.Option("--seed", min=0, max=2**32 - 1, help="seed of a run; repeat for several at once")
+]
 
 
 @app.callback()
 def _main() -> None:
-    """Executable companion of arXiv:2504.19239."""
+    """Executable companion of arXiv:2504.19239. Anything wrong ends in one sentence and exit status 1."""
     from patchscape import runtime
 
     runtime.keep_programs()
@@ -20,73 +58,87 @@ def _main() -> None:
 
 @app.command()
 def train(
-    n_patches: Annotated[int, typer.Option(help="number of circuits: 4, 9 or 16")] = 4,
-    depth: Annotated[int, typer.Option(help="layers per block; with --preset paper 50, 100, 150 or 200")] = 50,
-    preset: Annotated[str, typer.Option(help="paper (MNIST, 8 qubits) or digits (6 qubits)")] = "paper",
-    seed: Annotated[list[int] | None, typer.Option(help="seed of a run; repeat for several at once")] = None,
-    epochs: Annotated[int | None, typer.Option(help="epochs, if other than the preset's")] = None,
+    n_patches: Annotated[int, typer.Option(min=1, help="number of circuits: 4, 9 or 16")] = 4,
+    depth: Annotated[int, typer.Option(min=1, help="layers per block; with --preset paper 50, 100, 150 or 200")] = 50,
+    preset: Annotated[Literal["paper", "digits"], typer.Option(help="MNIST, 8 qubits, or digits, 6 qubits")] = "paper",
+    seed: Seeds = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="epochs, if other than the preset's")] = None,
     trajectory: Annotated[bool, typer.Option(help="also store phi after every epoch")] = False,
-    out: Annotated[Path, typer.Option(help="folder of run files")] = Path("data/results"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder of your run files")] = Path("runs"),
 ) -> None:
-    """Train one configuration and store all its seeds in one run file; a stopped run continues where it was."""
+    """Train one configuration and store all its seeds in one run file; a stopped run continues where it was.
+
+    The commands results, verify, measure and curvature find the file in the folder `runs` of the present folder.
+    """
     from patchscape import checkpoints, config, data, training
 
-    with _one_sentence():
-        presets = {"paper": config.paper, "digits": config.digits}
-        if preset not in presets:
-            raise ValueError(f"no preset '{preset}': choose one of {', '.join(presets)}.")
-        run = presets[preset](n_patches, depth)
-        if epochs is not None:
-            run = run.model_copy(update={"train": run.train.model_copy(update={"epochs": epochs})})
-        seeds = seed or [run.seed]
-        run = config.RunConfig(**{**run.model_dump(), "seed": seeds[0]})
-        path = out / f"{run.name(seeds)}.safetensors"
-        checkpoint = out / "unfinished" / path.name
-        trained = training.train(
-            run, data.load_run(run), seeds=seeds, checkpoint=checkpoint, keep_trajectory=trajectory, progress=True
-        )
-        training.store(path, run, trained)
-        checkpoints.remove(checkpoint)
-        typer.echo(path)
-        for number, one in enumerate(seeds):
-            typer.echo(f"seed {one}: minimum at epoch {trained.minimum_epoch[number]}, {_summary(trained, number)}")
-
-
-def _summary(trained, number: int) -> str:
-    epoch = trained.minimum_epoch[number]
-    if epoch < 0:
-        return "no epoch was run"
-    return (
-        f"train loss {trained.train_loss[number, epoch]:.6f}, "
-        f"test accuracy {trained.test_accuracy[number, epoch]:.4f}, {trained.wall_s:.0f} s"
-    )
+    run = {"paper": config.paper, "digits": config.digits}[preset](n_patches, depth)
+    if epochs is not None:
+        run = run.model_copy(update={"train": run.train.model_copy(update={"epochs": epochs})})
+    seeds = seed or [run.seed]
+    run = config.RunConfig(**{**run.model_dump(), "seed": seeds[0]})
+    _need_device()
+    images = data.load_run(run)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{run.name(seeds)}.safetensors"
+    checkpoint = out / "unfinished" / path.name
+    _say(f"training {path.stem}: it compiles first, then counts epochs")
+    trained = training.train(run, images, seeds=seeds, checkpoint=checkpoint, keep_trajectory=trajectory, progress=True)
+    training.store(path, run, trained)
+    checkpoints.remove(checkpoint)
+    typer.echo(path)
+    for number, one in enumerate(seeds):
+        epoch = trained.minimum_epoch[number]
+        if epoch < 0:
+            typer.echo(f"seed {one}: diverged in the first epoch")
+        else:
+            typer.echo(
+                f"seed {one}: minimum at epoch {epoch}, train loss {trained.train_loss[number, epoch]:.6f}, "
+                f"test accuracy {trained.test_accuracy[number, epoch]:.4f}, {trained.wall_s:.0f} s"
+            )
 
 
 @app.command()
 def curvature(
     file: RunFile,
-    k: Annotated[int, typer.Option(help="number of eigenvalues")] = 1,
-    number: Annotated[int, typer.Option(help="position of the seed in the run file, from 0")] = 0,
-    tol: Annotated[float, typer.Option(help="residual relative to the largest eigenvalue")] = 1e-3,
-    chunk: Annotated[int, typer.Option(help="images per chunk; sets the memory")] = 500,
+    k: Annotated[int, typer.Option(min=1, help="number of eigenvalues")] = 1,
+    number: Annotated[int, typer.Option(min=0, help="position of the seed in the run file, from 0")] = 0,
+    tol: Annotated[float, typer.Option(help="residual relative to the largest eigenvalue, between 0 and 1")] = 1e-3,
+    chunk: Annotated[int, typer.Option(min=1, help="images per chunk; sets the memory")] = 500,
 ) -> None:
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
     import time
 
     from patchscape import jobs
 
-    with _one_sentence():
-        start = time.perf_counter()
-        found = jobs.eigenpairs(file, number, k, tol=tol, chunk=chunk)
-        wall = time.perf_counter() - start
-        for value, residual in zip(found.values, found.residuals, strict=True):
-            typer.echo(f"{value:.6f}  residual {residual:.2e}")
-        state = "converged" if found.converged else "NOT converged"
-        typer.echo(f"{state} after {found.n_matvecs} products in {wall:.0f} s")
+    if not 0 < tol < 1:
+        raise ValueError(f"tol={tol}: choose a number between 0 and 1.")
+    run, record = jobs.read_run(file)
+    if k > run.model.n_params:
+        raise ValueError(f"k={k}: choose at most {run.model.n_params}, the number of parameters.")
+    jobs.minimum(record, number)
+    _need_device()
+    _say(f"computing at the minimum of seed {record.meta['seeds'][number]} ({run.model.n_params} parameters)")
+    start = time.perf_counter()
+    found = jobs.eigenpairs(file, number, k, tol=tol, chunk=chunk)
+    wall = time.perf_counter() - start
+    for value, residual in zip(found.values, found.residuals, strict=True):
+        typer.echo(f"{value:.6f}  residual {residual:.2e}")
+    state = "converged" if found.converged else "NOT converged"
+    typer.echo(f"{state} after {found.n_matvecs} products in {wall:.0f} s")
 
 
-GridName = Annotated[str, typer.Argument(help="laptop, controls, paper, datasets, or smoke (seconds, to try out)")]
-Folder = Annotated[Path | None, typer.Option("--folder", help="folder of result files; default data/results/GRID")]
+@app.command()
+def measure(file: RunFile) -> None:
+    """Store loss, largest eigenvalue and gradient at every minimum of a run file beside it, for results and verify."""
+    from patchscape import grids, jobs
+
+    run, record = jobs.read_run(file)
+    job = grids.Job(run, tuple(record.meta["seeds"]), "top", ())
+    if file.stem != job.name:
+        raise ValueError(f"{file} does not have the name of its run: rename it to {job.name}.safetensors.")
+    _need_device()
+    typer.echo(jobs.measure(job, file.parent, progress=True))
 
 
 @app.command()
@@ -98,18 +150,17 @@ def grid(
     """List the jobs of a grid and how far each is: missing, started, trained, done, or why its file is refused."""
     from patchscape import data, grids, jobs
 
-    with _one_sentence():
-        for job in grids.jobs(name).values():
-            where = folder or data.folder() / "results" / name
-            typer.echo(job.name if names else f"{job.name}  {jobs.state(job, where)}")
+    for job in grids.jobs(name).values():
+        where = folder or data.folder() / "results" / name
+        typer.echo(job.name if names else f"{job.name}  {jobs.state(job, where)}")
 
 
 @app.command()
 def job(
     grid: GridName,
-    name: Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")],
+    name: JobName,
     part: Annotated[
-        str, typer.Argument(help="train, curvature, all, or complete: add what older code left out")
+        Literal["train", "curvature", "all", "complete"], typer.Argument(help="complete: add what older code left out")
     ] = "all",
     folder: Folder = None,
     redo: Annotated[
@@ -117,153 +168,242 @@ def job(
     ] = False,
 ) -> None:
     """Run one job of a grid; killed at any moment, it continues when it is run again."""
-    from patchscape import data, grids, jobs
+    from patchscape import data, jobs
 
-    with _one_sentence():
-        known = grids.jobs(grid)
-        if name not in known:
-            raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
-        if part not in {"train", "curvature", "all", "complete"}:
-            raise ValueError(f"part '{part}': choose train, curvature, all or complete.")
-        where = folder or data.folder() / "results" / grid
-        if part in {"train", "all"}:
-            typer.echo(jobs.train(known[name], where, progress=True, redo=redo))
-        if part in {"curvature", "all"}:
-            typer.echo(jobs.measure(known[name], where, redo=redo))
-        if part == "complete":
-            typer.echo(jobs.complete(known[name], where))
+    wanted = _job(grid, name)
+    where = folder or data.folder() / "results" / grid
+    _need_device()
+    if part in {"train", "all"}:
+        _say(f"training {name}: it compiles first, then counts epochs")
+        typer.echo(jobs.train(wanted, where, progress=True, redo=redo))
+    if part in {"curvature", "all"}:
+        typer.echo(jobs.measure(wanted, where, progress=True, redo=redo))
+    if part == "complete":
+        typer.echo(jobs.complete(wanted, where, progress=True))
 
 
 @app.command()
 def landscape(
     grid: GridName,
-    name: Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")],
-    seed: Annotated[list[int] | None, typer.Option(help="seed to look at; repeat for several; default 0")] = None,
+    name: JobName,
+    seed: Seeds = None,
     folder: Folder = None,
-    out: Annotated[Path | None, typer.Option(help="where to store; default data/results/landscapes")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where to store; default data/results/landscapes")
+    ] = None,
 ) -> None:
-    """Store planes and lines through the minima of a trained job; the seeds are trained again for their paths."""
-    from patchscape import data, grids, views
+    """Store planes and lines through the minima of a trained job (default: seed 0), whose seeds are trained again."""
+    from patchscape import data, views
 
-    with _one_sentence():
-        known = grids.jobs(grid)
-        if name not in known:
-            raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
-        stored = data.folder() / "results"
-        typer.echo(views.make(known[name], folder or stored / grid, out or stored / "landscapes", seed or [0]))
+    wanted, stored = _job(grid, name), data.folder() / "results"
+    _need_device()
+    _say(f"training again, then computing planes and lines of {name}")
+    typer.echo(views.make(wanted, folder or stored / grid, out or stored / "landscapes", seed or [0]))
 
 
 @app.command("results")
 def list_results(
-    grid: Annotated[list[str] | None, typer.Option(help="grid to list; repeat for several; default all")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(get_args(Grid))}, or runs (your own); repeat for several; default all of these"),
+    ] = None,
     where: Annotated[str | None, typer.Option(help="rows to keep, for example 'n_patches == 4 and depth > 2'")] = None,
     columns: Annotated[str | None, typer.Option(help="columns to print, separated by commas")] = None,
-    out: Annotated[Path | None, typer.Option(help="write all columns to this .csv or .parquet file")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="write all columns to this .csv or .parquet file")
+    ] = None,
 ) -> None:
-    """List the stored runs, one row per seed, diverged ones too; filter them; export the table."""
+    """List the stored runs and yours, one row per seed, diverged ones too; filter them; export the table."""
     import pandas as pd
 
-    from patchscape import results, stored
+    from patchscape import data, grids, results, stored
 
-    with _one_sentence():
-        table = stored.runs(grid)
-        if where is not None:
-            try:
-                table = table.query(where)
-            except Exception as error:  # pandas raises whatever its parser meets
-                raise ValueError(
-                    f"where={where!r} does not select rows ({error}): name columns of the table."
-                ) from error
-        shown = _COLUMNS if columns is None else [name.strip() for name in columns.split(",")]
-        missing = [name for name in shown if name not in table]
-        if missing and len(table):
-            raise ValueError(f"no column '{missing[0]}': choose from {', '.join(table.columns)}.")
-        if out is None:
-            with pd.option_context("display.max_rows", None, "display.width", None):
-                typer.echo(table.reindex(columns=shown).to_string(index=False) if len(table) else "no stored run")
-        elif out.suffix == ".csv":
-            results.write_bytes(out, table.to_csv(index=False).encode())
-        elif out.suffix == ".parquet":
-            results.write_bytes(out, table.to_parquet(index=False))
-        else:
-            raise ValueError(f"out={out}: choose a file that ends in .csv or .parquet.")
+    if out is not None and out.suffix not in {".csv", ".parquet"}:
+        raise ValueError(f"out={out}: choose a file that ends in .csv or .parquet.")
+    table = stored.runs(grid or [*grids.names(), stored.OWN])
+    if table.empty:
+        places = ", ".join(str(stored.folder_of(name)) for name in grid or [data.folder() / "results", stored.OWN])
+        raise ValueError(f"no stored run in {places}.")
+    if where is not None:
+        table = _rows(table, where)
+    shown = _COLUMNS if columns is None else [name.strip() for name in columns.split(",")]
+    missing = [name for name in shown if name not in table and name not in _COLUMNS]
+    if missing:
+        raise ValueError(f"no column '{missing[0]}': choose from {', '.join(table.columns)}.")
+    if out is None:
+        with pd.option_context("display.max_rows", None, "display.width", None):
+            typer.echo(table.reindex(columns=shown).to_string(index=False))
+    else:
+        text = table.to_csv(index=False).encode() if out.suffix == ".csv" else table.to_parquet(index=False)
+        results.write_bytes(out, text)
+        typer.echo(f"{out}: {len(table)} runs, {len(table.columns)} columns")
 
 
 _COLUMNS = ["grid", "n_patches", "depth", "learning_rate", "seed", "epoch", "train_loss", "test_accuracy", "lambda_max"]
 
 
+def _rows(table: Any, where: str) -> Any:
+    """The rows of a table for which an expression in its columns is true."""
+    from pandas.api.types import is_bool_dtype
+
+    try:
+        keep = table.eval(where)
+    except Exception as error:  # pandas raises whatever its parser meets
+        raise ValueError(f"where={where!r} does not select rows ({error}): name columns of the table.") from error
+    if not is_bool_dtype(keep):
+        raise ValueError(f"where={where!r} is neither true nor false of a row: compare, as in 'n_patches == 4'.")
+    if not keep.any():
+        raise ValueError(f"no stored run with {where}: {len(table)} are stored.")
+    return table[keep]
+
+
 @app.command()
 def verify(
-    files: Annotated[list[Path] | None, typer.Argument(help="run files; default every stored one")] = None,
-    sample: Annotated[int | None, typer.Option(help="check so many minima, drawn at random; default every one")] = None,
-    seed: Annotated[int, typer.Option(help="of the draw")] = 0,
+    files: Annotated[
+        list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="run files; default every measured one")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="check so many minima, drawn at random; default every one")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of the draw")] = 0,
 ) -> None:
     """Recompute loss and largest eigenvalue of stored minima and compare; exit status 1 if any differs."""
     import random
 
-    from patchscape import data, grids, jobs, results
+    from patchscape import data, grids, jobs, stored
 
-    with _one_sentence():
-        found = files or [
-            path
-            for grid in grids.names()
-            for path in sorted((data.folder() / "results" / grid).glob("*.safetensors"))
-            if jobs.beside(path).exists()
-        ]
-        minima = [(path, i) for path in found for i in range(len(results.read(path).meta["seeds"]))]
-        if sample is not None:
-            minima = random.Random(seed).sample(minima, min(sample, len(minima)))
-        bad, largest = 0, {"train_loss": 0.0, "lambda_max": 0.0}
-        for path, number in minima:
-            again = jobs.verify(path, number)
-            largest = {name: max(value, again[f"{name}_difference"]) for name, value in largest.items()}
-            good = again["train_loss_difference"] <= jobs.SAME_LOSS and again["lambda_max_difference"] <= jobs.SAME_TOP
-            bad += not good
-            typer.echo(
-                f"{'same' if good else 'DIFFERS'}  {path.stem} number {number}: "
-                f"loss {again['train_loss']:.6g}, again {again['train_loss_again']:.6g}; "
-                f"lambda_max {again['lambda_max']:.5g}, again {again['lambda_max_again']:.5g}"
-            )
-        if bad:
-            raise ValueError(f"{bad} of {len(minima)} stored minima differ from what is computed now.")
-        typer.echo(
-            f"{len(minima)} minima agree, loss to {largest['train_loss']:.0e} and lambda_max to "
-            f"{largest['lambda_max']:.0e} (largest relative differences)"
+    found = files or [
+        path
+        for name in (*grids.names(), stored.OWN)
+        for path in sorted(stored.folder_of(name).glob("*.safetensors"))
+        if jobs.beside(path).exists()
+    ]
+    minima = [(path, i) for path in found for i in range(len(jobs.read_run(path)[1].meta["seeds"]))]
+    if not minima:
+        raise ValueError(
+            f"nothing to check: no run file in {data.folder() / 'results'} or {stored.OWN} has been measured "
+            f"(`patchscape measure FILE` does that)."
         )
+    unmeasured = [path for path in found if not jobs.beside(path).exists()]
+    if unmeasured:
+        raise ValueError(f"nothing to compare {unmeasured[0]} with: `patchscape measure {unmeasured[0]}` first.")
+    if sample is not None:
+        minima = random.Random(seed).sample(minima, min(sample, len(minima)))
+    _need_device()
+    bad, largest = 0, {"train_loss": 0.0, "lambda_max": 0.0}
+    for done, (path, number) in enumerate(minima, 1):
+        _say(f"{done} of {len(minima)}: {path.stem} number {number}")
+        again = jobs.verify(path, number)
+        largest = {name: max(value, again[f"{name}_difference"]) for name, value in largest.items()}
+        good = again["train_loss_difference"] <= jobs.SAME_LOSS and again["lambda_max_difference"] <= jobs.SAME_TOP
+        bad += not good
+        typer.echo(
+            f"{'same' if good else 'DIFFERS'}  {path.stem} number {number}: "
+            f"loss {again['train_loss']:.6g}, again {again['train_loss_again']:.6g}; "
+            f"lambda_max {again['lambda_max']:.5g}, again {again['lambda_max_again']:.5g}"
+        )
+    if bad:
+        raise ValueError(f"{bad} of {len(minima)} stored minima differ from what is computed now.")
+    typer.echo(
+        f"{len(minima)} minima agree, loss to {largest['train_loss']:.0e} and lambda_max to "
+        f"{largest['lambda_max']:.0e} (largest relative differences)"
+    )
 
 
 @app.command()
 def figures(
-    params: Annotated[Path, typer.Option(help="YAML file of chapter parameters")] = Path("params/quick.yaml"),
-    out: Annotated[Path, typer.Option(help="folder for PNG, SVG and JSON files")] = Path("out/figures"),
+    chapter: Annotated[
+        list[str] | None, typer.Option(help="number or name, as 3 or 03_hessian; repeat for several; default all")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="value (YAML) for the named chapters; repeatable"),
+    ] = None,
+    params: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="YAML file, as in params/, for what -p leaves open; default the book's values",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder of all that is written")] = Path("out/figures"),
 ) -> None:
-    """Re-execute all chapters and write every figure."""
-    from patchscape import chapters
+    """Run chapters again and write their figures (PNG, SVG, data as CSV, parameters as JSON) and their pages (HTML)."""
+    from patchscape import chapters, pages
 
-    with _one_sentence():
-        for path in chapters.make_figures(params, out):
-            typer.echo(str(path))
+    if parameter and not chapter:
+        raise ValueError("-p needs --chapter: `patchscape figures --chapter 3 -p depth=3`.")
+    known = chapters.find_chapters()
+    wanted = chapters.choose(chapter or [], known)
+    given = chapters.load_parameters(params, known) if params else {}
+    own = chapters.read_values(parameter or [])
+    plan = {name: {**given.get(name, {}), **own} for name in wanted}
+    with _ticking() as tell:
+        written, notebooks = chapters.make_figures(plan, known, out, tell=tell)
+    for path in written:
+        if path.suffix == ".png":
+            typer.echo(path)
+    typer.echo("beside each: the same as .svg, what it shows as .csv if it has axes, its parameters as .json")
+    with _ticking() as tell:
+        tell("rendering text and figures as a page")
+        shown = pages.render(notebooks, out / "pages")
+    for path in shown.values():
+        typer.echo(path)
 
 
 @app.command()
 def explorer(
-    out: Annotated[Path, typer.Option(help="the HTML file to write")] = Path("out/explorer.html"),
+    out: Annotated[Path, typer.Option(dir_okay=False, help="the HTML file to write")] = Path("out/explorer.html"),
 ) -> None:
     """Write the explorer of stored runs as one HTML file that needs no network and no server."""
     from patchscape import explorer, results
 
-    with _one_sentence():
-        results.write_bytes(out, explorer.page(explorer.collect()).encode())
-        typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
+    results.write_bytes(out, explorer.page(explorer.collect()).encode())
+    typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
 
 
-class _one_sentence:
-    """Turns an expected error into one sentence on stderr and exit status 1."""
+def _job(grid: str, name: str) -> Any:
+    from patchscape import grids
 
-    def __enter__(self) -> None:
-        pass
+    known = grids.jobs(grid)
+    if name not in known:
+        raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
+    return known[name]
 
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, ValueError | OSError):  # a full disk and a forbidden folder are OSErrors
-            typer.echo(f"patchscape: {error}", err=True)
-            raise typer.Exit(1) from error
+
+def _need_device() -> None:
+    """Finds out at once whether JAX can compute where it was told to."""
+    import os
+
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # AssertionError, without a word, for cuda on a machine without it
+        raise ValueError(
+            f"JAX finds no device for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: "
+            f"unset it, or install the JAX of that device."
+        ) from error
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+@contextmanager
+def _ticking() -> Iterator[Callable[[str], None]]:
+    """Gives a function that says what is being done: on a terminal in one line that counts seconds."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console, start = Console(stderr=True), time.monotonic()
+    if not console.is_terminal:
+        yield lambda line: _say(f"{time.monotonic() - start:5.0f} s  {line}")
+        return
+    columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting")
+        yield lambda line: progress.reset(task, description=line)

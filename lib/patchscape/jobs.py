@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
 from patchscape import (
     checkpoints,
@@ -59,6 +60,29 @@ def state(job: Job, folder: str | Path) -> str:
     except ValueError as error:
         return str(error)
     return "started" if _unfinished(run_file).exists() else "missing"
+
+
+def read_run(path: str | Path) -> tuple[RunConfig, results.Record]:
+    """Reads a run file that a user names.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its configuration, with the first seed, and what it holds.
+
+    Raises:
+        ValueError: if it is another kind of file, or damaged.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} is not a run file: give a .safetensors file of `patchscape train` or of a grid.")
+    record = results.read(path)
+    if "run_file" in record.meta:
+        raise ValueError(f"{path} holds what was measured at the minima of a run file: give that run file instead.")
+    if "seeds" not in record.meta:
+        raise ValueError(f"{path} is not the file of a finished run: let its training end first.")
+    return RunConfig(**record.meta["run"]), record
 
 
 def read_pair(run_file: Path) -> tuple[results.Record, results.Record | None]:
@@ -120,12 +144,13 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
     return path
 
 
-def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
+def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = False) -> Path:
     """Measures the curvature at the minima of a trained job and writes it; does nothing if that is done.
 
     Args:
         job: the job.
         folder: of result files.
+        progress: show a progress bar.
         redo: put a damaged file aside and start anew.
 
     Returns:
@@ -151,7 +176,7 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
         prepared = measurement.prepare(job.run, images_of(record))
-        for number in range(len(found), len(job.seeds)):
+        for number in tqdm(range(len(found), len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
             start = time.perf_counter()
             point, products = minimum(record, number), _products(path, number)
             found.append(measurement.at(prepared, point, job.level, _recorded(products, identity["run_file"])))
@@ -172,7 +197,7 @@ def measure(job: Job, folder: str | Path, *, redo: bool = False) -> Path:
     return path
 
 
-def complete(job: Job, folder: str | Path) -> Path:
+def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
     """Adds to the curvature file of a job what older code, or a lower level, did not measure.
 
     Losses and accuracies at the minima, traces of G, what T4 and T5 expect, and for level "leading" the spectrum.
@@ -180,6 +205,7 @@ def complete(job: Job, folder: str | Path) -> Path:
     Args:
         job: the job.
         folder: of result files.
+        progress: show a progress bar.
 
     Returns:
         The curvature file, rewritten whole if anything was missing; its metadata list under `added` what was measured
@@ -198,7 +224,7 @@ def complete(job: Job, folder: str | Path) -> Path:
             return path
         start, new = time.perf_counter(), []
         prepared = measurement.prepare(job.run, images_of(record))
-        for number in range(len(job.seeds)):
+        for number in tqdm(range(len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
             record_as = _recorded(_products(path, number), found.meta["run_file"])
             new.append(measurement.only(prepared, minimum(record, number), missing, record_as))
         new = _stack(new)
@@ -298,7 +324,7 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
     record, found = read_pair(Path(run_file))
     params = minimum(record, number)
     if found is None:
-        raise ValueError(f"{run_file} has no curvature file beside it: run its job first.")
+        raise ValueError(f"{run_file} has no curvature file beside it: `patchscape measure {run_file}` makes it.")
     if "train_loss" not in found.arrays:
         raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
     prepared = _prepared(RunConfig(**record.meta["run"]), record.meta.get("images"))

@@ -12,6 +12,7 @@ from patchscape import data, estimates, grids, jobs, results, statistics
 from patchscape.config import RunConfig
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
+OWN = "runs"  # the folder that `patchscape train` writes to, below the working folder; never part of the book
 ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 
 
@@ -31,12 +32,17 @@ class Stored(NamedTuple):
     curvature: results.Record | None
 
 
+def folder_of(grid: str) -> Path:
+    """Returns the folder of a grid's result files, data/results/GRID; `OWN` lies in the working folder."""
+    return Path(OWN) if grid == OWN else data.folder() / "results" / grid
+
+
 def read(grid: str, folder: str | Path | None = None) -> Iterator[Stored]:
     """Reads every job of a grid's folder that has a run file.
 
     Args:
-        grid: name of the grid, or "replay".
-        folder: where to look; default is data/results/GRID.
+        grid: name of the grid, "replay", or `OWN`.
+        folder: where to look; default is `folder_of(grid)`.
 
     Yields:
         One item per configuration, in the order of the file names, n = 4 before n = 16.
@@ -44,9 +50,9 @@ def read(grid: str, folder: str | Path | None = None) -> Iterator[Stored]:
     Raises:
         ValueError: if there is no such grid, a file is damaged, or a curvature file belongs to another run.
     """
-    if grid not in (*grids.names(), "replay"):
-        raise ValueError(f"no grid '{grid}': choose one of {', '.join(grids.names())}.")
-    where = data.folder() / "results" / grid if folder is None else Path(folder)
+    if grid not in (*grids.names(), "replay", OWN):
+        raise ValueError(f"no grid '{grid}': choose one of {', '.join((*grids.names(), OWN))}.")
+    where = folder_of(grid) if folder is None else Path(folder)
     numbers_in_order = lambda path: [(len(word), word) for word in path.stem.split("-")]  # noqa: E731
     for path in sorted(where.glob("*.safetensors"), key=numbers_in_order):
         if not path.stem.endswith("-curvature"):
@@ -60,8 +66,8 @@ def runs(names: Sequence[str] | None = None, folder: str | Path | None = None) -
     `data/results/README.md` explains the columns. Arrays longer than one number are left out; `read` has them.
 
     Args:
-        names: of grids; None is all of them but `smoke`.
-        folder: where to look instead of data/results/GRID; then give one grid.
+        names: of grids; None is all of them, without `OWN`.
+        folder: where to look instead of `folder_of`; then give one grid.
 
     Returns:
         The table; empty if nothing is stored.

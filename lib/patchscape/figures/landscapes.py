@@ -10,6 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from patchscape.figures.drawn import remember
 from patchscape.figures.style import INK, PUBLISHED, colour, size_label
 from patchscape.results import Record
 
@@ -43,8 +44,9 @@ def _contours(ax: Axes, record: Record, name: str, norm: LogNorm, tint: str) -> 
     arrays = record.arrays
     levels = np.geomspace(norm.vmin, norm.vmax, 18)
     axes = arrays[f"{name}/axes"][0]
-    ax.contourf(*axes, arrays[f"{name}/loss"][0], levels, norm=norm, cmap="viridis")
-    ax.contour(*axes, arrays[f"{name}/loss"][0], levels, colors="white", linewidths=0.25, alpha=0.6)
+    losses = arrays[f"{name}/loss"][0]
+    remember(ax.contourf(*axes, losses, levels, norm=norm, cmap="viridis"), *axes, losses)
+    ax.contour(*axes, losses, levels, colors="white", linewidths=0.25, alpha=0.6)
     if name.startswith("pca"):
         ax.plot(*arrays["coordinates"][0].T, color="white", lw=3)
         ax.plot(*arrays["coordinates"][0].T, "o-", color=tint, ms=2.5, lw=1.3)
@@ -117,10 +119,10 @@ def common_window_3d(records: Records, name: str) -> Figure:
     for (n, d), record in records.items():
         place = depths.index(d) * len(counts) + counts.index(n) + 1
         ax = fig.add_subplot(len(depths), len(counts), place, projection="3d")
-        grid = np.meshgrid(*record.arrays[f"{name}/axes"][0])
-        losses = record.arrays[f"{name}/loss"][0]
-        tints = plt.get_cmap("viridis")(norm(losses))
-        ax.plot_surface(*grid, np.log10(losses), facecolors=tints, rcount=99, ccount=99, linewidth=0, shade=True)
+        sides, losses = record.arrays[f"{name}/axes"][0], record.arrays[f"{name}/loss"][0]
+        look = {"facecolors": plt.get_cmap("viridis")(norm(losses)), "linewidth": 0, "shade": True}
+        surface = ax.plot_surface(*np.meshgrid(*sides), np.log10(losses), rcount=99, ccount=99, **look)
+        remember(surface, *sides, losses)
         ax.set_zlim(np.log10([norm.vmin, norm.vmax]))
         decades = np.arange(np.ceil(np.log10(norm.vmin)), np.log10(norm.vmax))
         ax.set_zticks(decades, [f"{10.0**k:g}" for k in decades])

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from patchscape import results
+from patchscape.figures import drawn
 
 INK = "#444444"  # readable on white and, with the white canvas, in dark mode
 MARKERS = ("o", "s", "^", "v", "P", "X")
@@ -97,7 +98,7 @@ def use_style() -> None:
 
 
 def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
-    """Writes a figure as PNG, SVG and a JSON file of its parameters and provenance, if the reader asked for files.
+    """Writes a figure as PNG and SVG, what it shows as CSV, and parameters and provenance as JSON, if the reader asked.
 
     Nothing is written unless the environment variable PATCHSCAPE_FIGURES names a folder.
 
@@ -115,6 +116,9 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
             buffer = BytesIO()
             fig.savefig(buffer, format=ending, metadata=metadata)
             results.write_bytes(Path(folder) / f"{name}.{ending}", buffer.getvalue())
+        shown = drawn.table(fig)
+        if len(shown):  # a drawing without axes shows no numbers
+            results.write_bytes(Path(folder) / f"{name}.csv", shown.to_csv(index=False, float_format="%.7g").encode())
         made = {"figure": name, "parameters": dict(parameters), "provenance": results.provenance()}
         text = json.dumps(made, indent=2, default=str) + "\n"
         results.write_bytes(Path(folder) / f"{name}.json", text.encode())

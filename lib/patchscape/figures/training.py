@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from patchscape.figures.drawn import remember
 from patchscape.figures.style import INK, PUBLISHED, colour, size_label
 from patchscape.landscape import Plane
 
@@ -83,6 +84,7 @@ def surfaces(panels: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], p
     levels = np.geomspace(norm.vmin, norm.vmax * 1.0001, 15)
     for ax, (title, first, second, losses) in zip(axes[0], panels, strict=True):
         shown = ax.contourf(first, second, losses, levels, norm=norm, cmap="Greys", extend="both")
+        remember(shown, first, second, losses)
         if len(plane.coordinates):
             ax.plot(*plane.coordinates.T, "o-", color=colour(n_patches), ms=3, lw=1.3, label="path (projected)")
             ax.plot(*plane.coordinates[0], "s", color=colour(n_patches), mec="white", ms=8, label="start")
@@ -115,6 +117,7 @@ def random_surface(grid: tuple[np.ndarray, np.ndarray, np.ndarray], tight: tuple
     first, second, losses = grid
     levels = np.geomspace(losses.min(), losses.max() * 1.0001, 15)
     shown = left.contourf(first, second, losses, levels, norm=LogNorm(levels[0], levels[-1]), cmap="Greys")
+    remember(shown, first, second, losses)
     left.plot(0, 0, "*", color="white", mec=INK, ms=14)
     left.set(xlabel="first random direction", ylabel="second random direction")
     left.spines[:].set_visible(True)
