@@ -92,7 +92,7 @@ class Chapter(BaseModel):
 class Architecture(Chapter):
     """Chapter 1."""
 
-    dataset: config.Dataset
+    dataset: Literal["mnist", "fashion_mnist", "digits"]
     image: _within(int, 0, 59_999)
     n_patches: Patches
     depth: Depth
