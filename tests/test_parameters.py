@@ -140,6 +140,7 @@ WRONG = [
     ("04_spectrum", {"lanczos_steps": 481}, "lanczos_steps=481 is more than the 480 parameters"),
     ("04_spectrum", {"lanczos_starts": 1}, WHOLE.format(1)),
     ("04_spectrum", {"depth": 200}, "rows: choose fewer"),
+    ("04_spectrum", {"seeds": 100, "depth": 12}, "keep 12 GB of dense matrices with 1344 rows: choose fewer of them"),
     ("05_landscape", {"view": "pca"}, "'pca': give one of pca_wide, pca_near, pca_author."),
     ("05_landscape", {"view": None}, "None: give one of pca_wide"),
     ("05_landscape", {"grid": 1}, WHOLE.format(1)),
@@ -309,7 +310,7 @@ def test_the_defaults_do_not_ask_for_hours_and_are_estimated_below_what_they_too
     [
         ("02_theory", {"seeds": 100, "epochs": 1000}),
         ("03_hessian", {"depth": 200, "seeds": 20}),
-        ("04_spectrum", {"seeds": 100, "depth": 40}),
+        ("04_spectrum", {"seeds": 1, "depth": 40, "lanczos_steps": 1000, "lanczos_starts": 1000}),
         ("05_landscape", {"epochs": 1000, "seeds": 20}),
         ("06_speed", {"n_images": 10_000, "repeats": 1000, "n_patches": 49}),
         ("08_beyond", {"steps": 10_000, "seeds": 100}),

@@ -20,6 +20,7 @@ DIGITS = (142, 288, 430, 576, 721, 866, 1011, 1154, 1293, 1437)
 RATE = 1e10
 # ours: rows of the largest dense Hessian, 200 MB in double precision.
 DENSE = 5000
+MEMORY = 4  # ours: GB of such matrices
 
 
 def _no_bool(value: Any) -> Any:
@@ -84,6 +85,18 @@ def _check_images(n_images: int, n_classes: int) -> None:
 class Chapter(BaseModel):
     """The parameters of one chapter."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Chapter":
+        self._check(self._models())
+        return self
+
+    def _models(self) -> list[ModelConfig]:
+        """The models that the chapter will build; making them checks them."""
+        return []
+
+    def _check(self, models: list[ModelConfig]) -> None:
+        """What else has to fit together."""
+
     def _seconds(self) -> float:
         """How long the chapter computes on two cores, roughly, without what it takes to compile."""
         return 0.0
@@ -98,17 +111,16 @@ class Architecture(Chapter):
     depth: Depth
     seed: _within(int, 0, 2**32 - 1)
 
-    @model_validator(mode="after")
-    def _check(self) -> "Architecture":
-        small = self.dataset == "digits"
-        size = {"n_qubits": 6, "image_side": 8} if small else {}
-        ModelConfig(n_patches=self.n_patches, depth=self.depth, **size)
-        if small and self.image >= DIGITS[-1]:
+    def _models(self) -> list[ModelConfig]:
+        size = {"n_qubits": 6, "image_side": 8} if self.dataset == "digits" else {}
+        return [ModelConfig(n_patches=self.n_patches, depth=self.depth, **size)]
+
+    def _check(self, models: list[ModelConfig]) -> None:
+        if self.dataset == "digits" and self.image >= DIGITS[-1]:
             raise ValueError(
                 f"image={self.image} is not one of the {DIGITS[-1]} training images of the digits: "
                 f"choose a number from 0 to {DIGITS[-1] - 1}."
             )
-        return self
 
 
 class Theory(Chapter):
@@ -126,11 +138,9 @@ class Theory(Chapter):
         size = {"depth": self.depth, "n_qubits": self.n_qubits, "image_side": 8, "n_classes": self.n_classes}
         return [ModelConfig(n_patches=n, **size) for n in self.patches]
 
-    @model_validator(mode="after")
-    def _check(self) -> "Theory":
-        _check_dense(self._models())
+    def _check(self, models: list[ModelConfig]) -> None:
+        _check_dense(models)
         _check_images(self.n_images, self.n_classes)
-        return self
 
     def _seconds(self) -> float:
         """Training, and the bounds at the start and the end."""
@@ -157,11 +167,6 @@ class Hessian(Chapter):
         points = {(n, self.depth) for n in self.patches} | {(self.n_patches, d) for d in self.depths}
         return [config.digits(n, d, epochs=self.epochs).model for n, d in sorted(points)]
 
-    @model_validator(mode="after")
-    def _check(self) -> "Hessian":
-        self._models()
-        return self
-
     def _seconds(self) -> float:
         """Training, and some sixty products with the Hessian."""
         passes = 4 * self.epochs + 8 * 60
@@ -186,17 +191,21 @@ class Spectrum(Chapter):
         size = {"n_patches": self.n_patches, "depth": self.depth, "n_qubits": self.n_qubits, "image_side": 8}
         return [ModelConfig(n_classes=c, **size) for c in sorted({*self.classes, self.n_classes})]
 
-    @model_validator(mode="after")
-    def _check(self) -> "Spectrum":
-        models = self._models()
+    def _check(self, models: list[ModelConfig]) -> None:
+        size = models[0].n_params
         _check_dense(models)
         _check_images(self.n_images, models[0].n_classes)
-        if self.lanczos_steps > models[0].n_params:
+        if self.lanczos_steps > size:
             raise ValueError(
-                f"lanczos_steps={self.lanczos_steps} is more than the {models[0].n_params} parameters of the model: "
+                f"lanczos_steps={self.lanczos_steps} is more than the {size} parameters of the model: "
                 f"choose at most so many."
             )
-        return self
+        kept = 2 * 8 * size**2 * len(self.classes) * self.seeds / 1e9
+        if kept > MEMORY:
+            raise ValueError(
+                f"seeds={self.seeds} and {len(self.classes)} numbers of classes keep {kept:.0f} GB of dense matrices "
+                f"with {size} rows: choose fewer of them, fewer patches or layers, for at most {MEMORY} GB."
+            )
 
     def _seconds(self) -> float:
         """Training, dense Hessians, and the quadrature."""
@@ -224,11 +233,6 @@ class Landscape(Chapter):
     def _models(self) -> list[ModelConfig]:
         return [config.digits(n, self.depth).model for n in sorted({*self.patches, self.n_patches})]
 
-    @model_validator(mode="after")
-    def _check(self) -> "Landscape":
-        self._models()
-        return self
-
     def _seconds(self) -> float:
         """Training, and three surfaces."""
         training = self.seeds * 4 * self.epochs * sum(_operations(cfg, DIGITS[-1], 100) for cfg in self._models())
@@ -247,11 +251,6 @@ class Speed(Chapter):
     def _models(self) -> list[ModelConfig]:
         return [ModelConfig(n_patches=self.n_patches, depth=d) for d in self.depths]
 
-    @model_validator(mode="after")
-    def _check(self) -> "Speed":
-        self._models()
-        return self
-
     def _seconds(self) -> float:
         """Forward passes."""
         return self.repeats * sum(_operations(cfg, self.n_images, self.n_images) for cfg in self._models()) / RATE
@@ -267,11 +266,6 @@ class Controls(Chapter):
     def _models(self) -> list[ModelConfig]:
         size = config.digits(1, depth=1).model.model_dump() | {"stride": 0}
         return [ModelConfig(**size | {"n_patches": n}) for n in self.replicas]
-
-    @model_validator(mode="after")
-    def _check(self) -> "Controls":
-        self._models()
-        return self
 
     def _seconds(self) -> float:
         """The dense Hessians of the copies."""
@@ -289,20 +283,21 @@ class Beyond(Chapter):
     repeats: _within(int, 2, 1000)  # a standard deviation needs two
     n_images: _within(int, 27, DIGITS[7])  # of eight classes; the first 27 have all
 
-    def _models(self, n_qubits: int, image_side: int, n_classes: int) -> list[ModelConfig]:
-        size = {"depth": 2, "n_qubits": n_qubits, "image_side": image_side, "n_classes": n_classes}
-        return [ModelConfig(n_patches=n, **size) for n in self.patches]
-
-    @model_validator(mode="after")
-    def _check(self) -> "Beyond":
-        self._models(4, 8, 8)
-        self._models(2, 4, 4)
-        return self
+    def _models(self) -> list[ModelConfig]:
+        sizes = (
+            {"depth": 2, "n_qubits": 4, "image_side": 8, "n_classes": 8},
+            {"n_qubits": 2, "image_side": 4, "n_classes": 4},
+        )
+        return [ModelConfig(n_patches=n, **size) for size in sizes for n in self.patches]
 
     def _seconds(self) -> float:
         """Three functions of a patch, the noisy circuit, and the measurements."""
         passes = 4 * self.steps + 8 * 40
-        circuits = 3 * passes * sum(_operations(cfg, self.n_images, self.n_images) for cfg in self._models(4, 8, 8))
+        circuits = (
+            3
+            * passes
+            * sum(_operations(cfg, self.n_images, self.n_images) for cfg in self._models()[: len(self.patches)])
+        )
         noisy = len(self.noise) * passes / 2 * sum(self.patches) * 2e6  # of 100 images, some sixty channels each
         measured = 3 * self.repeats * sum(self.shots) * 40 * max(self.patches) * 500
         return (self.seeds * (circuits + noisy) + measured) / RATE
