@@ -10,10 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Makes true environments (without pip, which takes seconds), and writes down what else it is asked.
-STUB = f"""#!/bin/sh
+STUB = """#!/bin/sh
 case "$*" in
 *"-m venv"*)
-    PYTHONPATH= '{sys.executable}' -m venv --without-pip "$3"
+    PYTHONPATH= "$REAL" -m venv --without-pip "$3"
     cp "$0" "$3/bin/stub" && ln -sf stub "$3/bin/python" ;;
 *"-m pip"*)
     test -z "$FAIL" || exit 1
@@ -46,7 +46,7 @@ def world(tmp_path):
         result = subprocess.run(
             ["make", *arguments, f"PYTHON={stub}"],
             cwd=folder,
-            env={**clean, "LOG": str(log), **variables},
+            env={**clean, "REAL": sys.executable, "LOG": str(log), **variables},
             capture_output=True,
             text=True,
             check=False,
