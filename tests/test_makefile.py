@@ -10,10 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Makes true environments (without pip, which takes seconds), and writes down what else it is asked.
-STUB = f"""#!/bin/sh
+STUB = """#!/bin/sh
 case "$*" in
 *"-m venv"*)
-    PYTHONPATH= '{sys.executable}' -m venv --without-pip "$3"
+    PYTHONPATH= "$REAL" -m venv --without-pip "$3"
     cp "$0" "$3/bin/stub" && ln -sf stub "$3/bin/python" ;;
 *"-m pip"*)
     test -z "$FAIL" || exit 1
@@ -46,7 +46,7 @@ def world(tmp_path):
         result = subprocess.run(
             ["make", *arguments, f"PYTHON={stub}"],
             cwd=folder,
-            env={**clean, "LOG": str(log), **variables},
+            env={**clean, "REAL": sys.executable, "LOG": str(log), **variables},
             capture_output=True,
             text=True,
             check=False,
@@ -161,3 +161,22 @@ def test_clean_removes_what_was_built_and_nothing_that_a_reader_made(world):
     assert make(folder, "clean")[0] == 0
     assert [name for name in built if (folder / name).exists()] == []
     assert [name for name in made if not (folder / name).exists()] == []
+
+
+def test_continuous_integration_runs_make_test_in_its_own_folder(tmp_path):
+    folder = tmp_path / "my papers (1)"
+    for place in (folder, tmp_path / "elsewhere"):
+        (place / ".ci").mkdir(parents=True)
+        shutil.copy(ROOT / ".ci" / "run", place / ".ci" / "run")
+    for name in ("make", "git", "chromium", "python3"):  # nothing is missing, so nothing is installed
+        stub = tmp_path / "bin" / name
+        stub.parent.mkdir(exist_ok=True)
+        stub.write_text('#!/bin/sh\necho "$0 $* in $(pwd)"\n' if name == "make" else "#!/bin/sh\n")
+        stub.chmod(0o755)
+    variables = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "CDPATH": str(tmp_path / "elsewhere"),
+    }
+    result = subprocess.run(["bash", ".ci/run"], cwd=folder, env=variables, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == f"{tmp_path / 'bin' / 'make'} test in {folder}"

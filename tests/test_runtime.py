@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from typer.testing import CliRunner
 
-from patchscape import runtime
+from patchscape import cli, runtime
 
 CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_enable_xla_caches")
 
@@ -92,6 +93,13 @@ def test_a_reader_s_own_cache_of_programs_is_left_alone(places, monkeypatch):
     runtime.keep_programs()
     assert told() == ""
     assert list(places.iterdir()) == []
+
+
+def test_the_command_line_keeps_programs_too(monkeypatch):
+    asked = []
+    monkeypatch.setattr(runtime, "keep_programs", lambda: asked.append(True))
+    assert CliRunner().invoke(cli.app, ["grid", "smoke", "--names"]).exit_code == 0
+    assert asked == [True]
 
 
 @pytest.fixture
