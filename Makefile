@@ -53,7 +53,7 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env again book test figures grid bench chapters screenshots pdf lint format lock serve clean
+.PHONY: help env again book test figures lab grid bench chapters screenshots pdf lint format lock serve clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' Makefile
@@ -76,8 +76,11 @@ book: env ## execute every chapter, build and check the book, print where it is
 test: env lint book ## run every check: lint, the book, unit tests, doctests, chapters, browser
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-figures: env ## run all chapters with PARAMS=params/quick.yaml and write every figure to out/figures
+figures: env ## run all chapters with PARAMS=params/quick.yaml and write every figure and page to out/figures
 	@$(BIN)/patchscape figures --params "$(PARAMS)" --out out/figures
+
+lab: env ## open the chapters in JupyterLab
+	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/chapters/01_architecture.ipynb
 
 grid: env .venv-grid/installed ## run what is missing of GRID=laptop (controls, paper, datasets, smoke); GRID_ARGS=-n only shows it
 	@PATCHSCAPE="$(CURDIR)/$(BIN)/patchscape" .venv-grid/bin/snakemake -s workflow/Snakefile \

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -121,6 +122,16 @@ def test_what_is_installed_is_what_the_lock_says():
         for pin, requirement in entries:
             if requirement.marker is None or requirement.marker.evaluate():
                 assert version(requirement.name) == pin.removeprefix("==")
+
+
+def test_jupyterlab_can_load_the_extension_that_shows_the_text():
+    command = [sys.executable, "-m", "jupyter", "labextension", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"NO_COLOR": "1"})
+    (line,) = [
+        line for line in (listed.stdout + listed.stderr).splitlines() if line.strip().startswith("jupyterlab-myst")
+    ]
+    assert "enabled" in line
+    assert "OK" in line
 
 
 @pytest.mark.parametrize("pattern", REGISTRIES)

@@ -148,6 +148,7 @@ def test_the_table_of_a_figure_holds_what_was_drawn():
     fig, (left, right) = plt.subplots(1, 2)
     left.set(xlabel="n", ylabel="eigenvalue", title="ours")
     left.plot([1, 2], [3.0, np.nan], color="red", label="line")
+    left.plot([1, 2], [3.5, 4.5], color="red")
     left.axhline(0.5)
     left.scatter([1, 2], [5, 6])
     left.errorbar([4], [7], [2], label="mean")
@@ -169,6 +170,7 @@ def test_the_table_of_a_figure_holds_what_was_drawn():
     assert line.x.tolist() == [1, 2]
     np.testing.assert_array_equal(line.y, [3, np.nan])
     assert line.colour.unique().tolist() == ["#ff0000"]
+    assert table[table.colour == "#ff0000"].groupby("item").y.apply(list).iloc[1] == [3.5, 4.5]
     across = table[(table.kind == "line") & table.x.isna()]
     assert across.y.tolist() == [0.5]
     assert rows("point", "x", "y") == [[1, 5], [2, 6]]

@@ -9,11 +9,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_hex
-from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
-COLUMNS = ("panel", "title", "x_label", "y_label", "kind", "series", "colour", "x", "y", "x_end", "y_end", "value")
+COLUMNS = ("panel", "title", "x_label", "y_label", "item", "kind", "series", "colour")
+COLUMNS += ("x", "y", "x_end", "y_end", "value")
 
 
 def remember(artist: Artist, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> Artist:
@@ -39,9 +41,10 @@ def table(fig: Figure) -> pd.DataFrame:
         fig: the figure.
 
     Returns:
-        One row per point, with `COLUMNS`. `panel` counts from 1. `kind` is line, point, bar, error bar, outline (of a
-        band) or height (of a map, with its `value`). Bars and error bars go from (x, y) to (x_end, y_end), and a line
-        across the whole panel has one coordinate. NaN where there is nothing. No row for panels without axes.
+        One row per point, with `COLUMNS`. `panel` counts from 1, and so does `item`, what is drawn in it: points of one
+        curve share a number. `kind` is line, point, bar, error bar, outline (of a band) or height (of a map, with its
+        `value`). Bars and error bars go from (x, y) to (x_end, y_end), and a line across the whole panel has one
+        coordinate. NaN where there is nothing. No row for panels without axes.
     """
     panels = [ax for ax in fig.axes if ax.axison and ax.get_label() != "<colorbar>"]
     rows = []
@@ -54,26 +57,25 @@ def table(fig: Figure) -> pd.DataFrame:
 def _panel(ax: Axes) -> Iterator[dict[str, Any]]:
     labels, left_out = {}, set()
     for container in ax.containers:
-        parts = container.get_children()
-        labels |= dict.fromkeys(parts, container.get_label())
-        if isinstance(container, BarContainer):
-            for bar in parts:
-                look = {"kind": "bar", "series": _series(container.get_label()), "colour": to_hex(bar.get_facecolor())}
-                yield look | _ends(*bar.get_bbox().get_points())
-        elif isinstance(container, ErrorbarContainer):
+        labels |= dict.fromkeys(container.get_children(), container.get_label())
+        if isinstance(container, ErrorbarContainer):
             left_out |= set(container.lines[1])  # the caps repeat the ends of the bars
+    item = 0
     for artist in ax.get_children():
-        if artist not in left_out:
-            series = _series(labels.get(artist, artist.get_label()))
-            yield from ({"series": series} | row for row in _artist(ax, artist))
+        rows = [] if artist in left_out else list(_artist(ax, artist, artist in labels))
+        item += bool(rows)
+        same = {"item": item, "series": _series(labels.get(artist, artist.get_label()))}
+        yield from (same | row for row in rows)
 
 
 def _series(label: Any) -> str | None:
     return None if label is None or str(label).startswith("_") else str(label)
 
 
-def _artist(ax: Axes, artist: Any) -> Iterator[dict[str, Any]]:
-    if hasattr(artist, "drawn_from"):
+def _artist(ax: Axes, artist: Any, contained: bool) -> Iterator[dict[str, Any]]:
+    if isinstance(artist, Rectangle) and contained:  # others are frames
+        yield {"kind": "bar", "colour": to_hex(artist.get_facecolor())} | _ends(*artist.get_bbox().get_points())
+    elif hasattr(artist, "drawn_from"):
         yield from _heights(*artist.drawn_from)
     elif artist in ax.images and np.ndim(artist.get_array()) == 2:  # colours are no numbers
         yield from _heights(*_pixels(artist))
