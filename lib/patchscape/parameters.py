@@ -278,8 +278,8 @@ class Beyond(Chapter):
     patches: Annotated[Several[Patches], Field(min_length=2)]  # an exponent of n needs two
     seeds: Seeds
     steps: _within(int, 2, 10_000)  # the noisy circuit takes half as many
-    noise: Several[_within(float, 0, 0.5)]  # at 3/4 nothing is left of a state
-    shots: Several[_within(int, 1, 100_000)]
+    noise: Several[_within(float, 0, 0.3)]  # beyond, the curvature drowns in single precision
+    shots: Several[_within(int, 1, 30_000)]  # of these a simulation takes 0.7 GB
     repeats: _within(int, 2, 1000)  # a standard deviation needs two
     n_images: _within(int, 27, DIGITS[7])  # of eight classes; the first 27 have all
 
@@ -299,7 +299,7 @@ class Beyond(Chapter):
             * sum(_operations(cfg, self.n_images, self.n_images) for cfg in self._models()[: len(self.patches)])
         )
         noisy = len(self.noise) * passes / 2 * sum(self.patches) * 2e6  # of 100 images, some sixty channels each
-        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self.patches) * 500
+        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self.patches) * 2000
         return (self.seeds * (circuits + noisy) + measured) / RATE
 
 
