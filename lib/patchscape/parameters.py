@@ -225,7 +225,7 @@ class Landscape(Chapter):
     patches: Several[Patches]
     depth: Depth
     seeds: Seeds
-    epochs: _within(int, 2, 1000)  # a plane needs three points of the path
+    epochs: _within(int, 6, 1000)  # the sixth makes the first snapshot
     grid: _within(int, 2, 200)
     n_images: _within(int, 1, DIGITS[-1])
     view: Literal["pca_wide", "pca_near", "pca_author"]
@@ -289,6 +289,10 @@ class Beyond(Chapter):
             {"n_qubits": 2, "image_side": 4, "n_classes": 4},
         )
         return [ModelConfig(n_patches=n, **size) for size in sizes for n in self.patches]
+
+    def _check(self, models: list[ModelConfig]) -> None:
+        if 0 not in self.noise:
+            raise ValueError(f"noise={self.noise} has no 0, where shots are simulated: give 0 as well.")
 
     def _seconds(self) -> float:
         """Three functions of a patch, the noisy circuit, and the measurements."""
