@@ -60,8 +60,8 @@ figures: env ## run all chapters with PARAMS=params/quick.yaml and write every f
 	@$(BIN)/patchscape figures --params $(PARAMS) --out out/figures
 
 grid: env .venv-grid/installed ## run what is missing of GRID=laptop (controls, paper, datasets, smoke); GRID_ARGS=-n only shows it
-	@.venv-grid/bin/snakemake -s workflow/Snakefile --profile workflow/profiles/$(PROFILE) $(GRID_ARGS) \
-		--config grid=$(GRID) patchscape=$(CURDIR)/$(BIN)/patchscape
+	@PATCHSCAPE="$(CURDIR)/$(BIN)/patchscape" .venv-grid/bin/snakemake -s workflow/Snakefile \
+		--profile workflow/profiles/$(PROFILE) $(GRID_ARGS) --config grid=$(GRID)
 
 .venv-grid/installed: workflow/requirements.txt
 	@test -x .venv-grid/bin/python || $(PYTHON) -m venv .venv-grid
