@@ -14,8 +14,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-COLUMNS = ("panel", "title", "x_label", "y_label", "item", "kind", "series", "colour")
-COLUMNS += ("x", "y", "x_end", "y_end", "value")
+COLUMNS = (
+    "panel",
+    "title",
+    "x_label",
+    "y_label",
+    "item",
+    "kind",
+    "series",
+    "colour",
+    "x",
+    "y",
+    "x_end",
+    "y_end",
+    "value",
+)
 
 
 def remember(artist: Artist, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> Artist:
