@@ -35,7 +35,7 @@ def measure(path: Path) -> dict[str, float]:
     Raises:
         RuntimeError: if the chapter fails.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(path)]
         command += [str(Path(folder) / path.name), "--cwd", str(path.parent)]

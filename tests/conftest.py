@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from patchscape import chapters
+from patchscape import runtime
 
 matplotlib.use("Agg")
-chapters.compile_fast()
+runtime.compile_fast()
+runtime.keep_programs()
 # Most tests run a small program once, so that compiling is all they cost. Programs that tests start as processes of
 # their own (chapters, the command line) are optimised, as users have them.
 jax.config.update("jax_disable_most_optimizations", True)

@@ -1,13 +1,17 @@
 """The built book: `make book` comes first (`make test` sees to it)."""
 
+import os
 import re
+import socket
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import build_book
 import check_book
 import nbformat
 import pytest
+import serve_book
 import yaml
 from jupyter_cache import get_cache
 
@@ -120,25 +124,166 @@ def test_a_missing_page_is_found(tmp_path):
     ]
 
 
-def test_the_result_cache_is_renewed_when_the_library_changes(tmp_path):
-    for name in ("lib", "data", "params"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "requirements.lock").write_text("")
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    """A tiny project with one package, and a function of its files' hash."""
+    monkeypatch.setattr(build_book, "distributions", lambda: [SimpleNamespace(name="jax", version="0.10.2")])
+    for name in ("lib", "data/results/laptop", "params"):
+        (tmp_path / name).mkdir(parents=True)
     (tmp_path / "lib" / "a.py").write_text("x = 1\n")
-    before = build_book.content_hash(tmp_path)
-    (tmp_path / "lib" / "__pycache__").mkdir()
-    (tmp_path / "lib" / "__pycache__" / "a.pyc").write_text("made")
-    assert build_book.content_hash(tmp_path) == before
-    (tmp_path / "lib" / "a.py").write_text("x = 2\n")
-    assert build_book.content_hash(tmp_path) != before
+    return tmp_path, lambda: build_book.content_hash(tmp_path, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lib/a.py", "params/quick.yaml", "data/mnist/a.gz", "data/results/laptop/a.safetensors", "data/results/a.json"],
+)
+def test_the_result_cache_is_renewed_when_the_library_or_stored_results_change(inputs, name):
+    folder, content_hash = inputs
+    before = content_hash()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("x = 2\n")
+    assert content_hash() != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lib/__pycache__/a.pyc",
+        "lib/patchscape.egg-info/PKG-INFO",
+        "data/results/smoke/digits-n1.safetensors",
+        "data/results/digits-n4.safetensors",
+        "data/results/mine/digits-n4.safetensors",
+        "data/results/laptop/unfinished/digits-n4.safetensors",
+        "data/results/laptop/digits-n4.safetensors.damaged",
+        "runs/digits-n4.safetensors",
+        "out/01.ipynb",
+    ],
+)
+def test_trials_and_a_reader_s_own_runs_do_not_renew_the_result_cache(inputs, name):
+    folder, content_hash = inputs
+    before = content_hash()
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("made")
+    assert content_hash() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "renews"),
+    [
+        ("JAX_ENABLE_X64", True),
+        ("XLA_FLAGS", True),
+        ("OMP_NUM_THREADS", True),
+        ("JAX_COMPILATION_CACHE_DIR", False),
+        ("PATCHSCAPE_REPOSITORY", False),
+    ],
+)
+def test_the_result_cache_is_renewed_when_the_environment_would_give_other_results(inputs, monkeypatch, name, renews):
+    _, content_hash = inputs
+    monkeypatch.delenv(name, raising=False)
+    before = content_hash()
+    monkeypatch.setenv(name, "1")
+    assert (content_hash() != before) == renews
+
+
+def test_the_result_cache_is_renewed_when_a_package_is_exchanged(inputs, monkeypatch):
+    _, content_hash = inputs
+    before = content_hash()
+    monkeypatch.setattr(build_book, "distributions", lambda: [SimpleNamespace(name="jax", version="0.0")])
+    assert content_hash() != before
+
+
+def test_the_last_three_result_caches_are_kept(tmp_path):
+    for age in range(5):
+        (tmp_path / f"jupyter-cache-{age}").mkdir()
+        os.utime(tmp_path / f"jupyter-cache-{age}", (1000 - age, 1000 - age))
+    build_book.discard(tmp_path, tmp_path / "jupyter-cache-3")
+    assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["0", "1", "3"]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A build folder with a good book, chapters that need no execution, and a builder that writes one page."""
+    monkeypatch.setattr(build_book, "BUILD", tmp_path)
+    monkeypatch.setattr(build_book, "NEW", tmp_path / "new" / "_build")
+    monkeypatch.setattr(build_book, "execute", lambda *_: None)
+    monkeypatch.setattr(build_book, "content_hash", lambda: "0")
+    monkeypatch.delenv("PATCHSCAPE_REPOSITORY", raising=False)
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "index.html").write_text("good")
+
+    def builder(status, problems):
+        def run(cache, builder, *options):
+            (tmp_path / "new" / "_build" / "html").mkdir(parents=True)
+            (tmp_path / "new" / "_build" / "html" / "index.html").write_text("new")
+            return status
+
+        monkeypatch.setattr(build_book, "run", run)
+        monkeypatch.setattr(check_book, "problems", lambda *_: problems)
+
+    return tmp_path / "html" / "index.html", builder
+
+
+@pytest.mark.parametrize(
+    ("status", "problems", "page"),
+    [(0, [], "new"), (2, [], "good"), (0, ["intro: the page was not built"], "good")],
+)
+def test_the_last_good_book_stays_until_a_new_one_is_sound(project, capsys, status, problems, page):
+    index, builder = project
+    for _ in range(2):  # what a failed build left behind does no harm to the next
+        builder(status, problems)
+        assert (build_book.main() == 0) == (page == "new")
+        assert index.read_text() == page
+
+
+def test_a_build_that_is_stopped_leaves_the_last_good_book(project, monkeypatch):
+    index, builder = project
+    builder(0, [])
+    monkeypatch.setattr(check_book, "problems", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build_book.main()
+    assert index.read_text() == "good"
+
+
+def test_a_library_of_another_folder_does_not_make_this_book(project, monkeypatch, capsys):
+    index, _ = project
+    monkeypatch.setattr(build_book.patchscape, "__file__", str(index))
+    assert build_book.main() == 1
+    assert "not from this folder: run `make book`, without PYTHONPATH." in capsys.readouterr().err
 
 
 def test_launch_buttons_appear_only_with_a_repository(monkeypatch, tmp_path):
     monkeypatch.delenv("PATCHSCAPE_REPOSITORY", raising=False)
     if not build_book.book_config(tmp_path)["repository"]["url"]:
         assert "launch_buttons" not in build_book.book_config(tmp_path)
-    monkeypatch.setenv("PATCHSCAPE_REPOSITORY", "https://example.org/a/b")
+    monkeypatch.setenv("PATCHSCAPE_REPOSITORY", "https://github.com/a/b")
     assert "binderhub_url" in build_book.book_config(tmp_path)["launch_buttons"]
+    monkeypatch.setenv("PATCHSCAPE_REPOSITORY", "https://gitlab.com/a/b")
+    assert "launch_buttons" not in build_book.book_config(tmp_path)  # the theme has none for it, and would warn
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://github.com/a/b",
+        "https://github.com/a/b/",
+        "https://github.com/a/b.git",
+        "https://GitHub.com/a/b.git/",
+        "git@github.com:a/b.git",
+        "ssh://git@github.com/a/b.git",
+    ],
+)
+def test_every_address_of_a_clone_button_names_the_repository(given):
+    assert build_book.repository_url(given) == "https://github.com/a/b"
+
+
+@pytest.mark.parametrize(
+    "given", ["a/b", "https://github.com/a", "https://example.org/a/b", "https://github.com/a/b/c d"]
+)
+def test_an_address_that_the_theme_cannot_use_is_refused(given, project, monkeypatch, capsys):
+    monkeypatch.setenv("PATCHSCAPE_REPOSITORY", given)
+    assert build_book.main() == 1
+    assert f"is {given!r}: give an address on github.com" in capsys.readouterr().err
 
 
 def test_every_entry_of_the_bibliography_is_well_formed():
@@ -156,23 +301,64 @@ def test_make_help_lists_the_two_commands():
     assert {"book", "test", "figures", "env"} <= {line.split()[0] for line in text.splitlines()}
 
 
-def test_chapters_are_executed_side_by_side_and_one_that_fails_is_left_to_the_book(tmp_path):
-    def write(name, source):
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+FIGURE = {"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}}}
+
+
+def test_chapters_are_executed_side_by_side_and_one_that_fails_is_left_to_the_book(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # usual on machines without a display
+
+    def write(name, source, metadata):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source, metadata=metadata)])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
         return tmp_path / f"{name}.ipynb"
 
-    sound, failing = write("sound", "from pathlib import Path\nprint(Path.cwd().name)"), write("failing", "1 / 0")
-    build_book.execute([failing, sound], tmp_path / "cache", timeout=60)
+    draw = "import matplotlib.pyplot as plt\nfrom patchscape import figures\nfigures.use_style()\nplt.plot([1]);"
+    chapters = {
+        "sound": ("from pathlib import Path\nprint(Path.cwd().name)\n" + draw, FIGURE),
+        "failing": ("1 / 0", {}),
+        "without its figure": ("print('no figure')", FIGURE),
+    }
+    paths = {name: write(name, *content) for name, content in chapters.items()}
+    build_book.execute(paths.values(), tmp_path / "cache", timeout=60)
     cache = get_cache(tmp_path / "cache")
-    _, executed = cache.merge_match_into_notebook(nbformat.read(sound, 4))
+    _, executed = cache.merge_match_into_notebook(nbformat.read(paths["sound"], 4))
     assert executed.cells[0].outputs[0].text.strip() == tmp_path.name
     with pytest.raises(KeyError):
-        cache.match_cache_notebook(nbformat.read(failing, 4))
-    assert [record.uri for record in cache.list_cache_records()] == [str(sound)]
+        cache.match_cache_notebook(nbformat.read(paths["failing"], 4))
+    assert [record.uri for record in cache.list_cache_records()] == [str(paths["sound"])]
+    build_book.forget(tmp_path / "cache", {"und", "intro"})
+    assert len(cache.list_cache_records()) == 1
+    build_book.forget(tmp_path / "cache", {"sound"})
+    assert cache.list_cache_records() == []
 
 
 def test_every_chapter_is_executed_once():
     first = [path.stem for path in build_book.longest_first()]
     assert sorted([*first, *build_book.ALONE]) == sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
+
+
+def test_serving_a_book_that_is_not_built_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(serve_book, "HTML", tmp_path)
+    assert serve_book.main("8000") == "The book is not built yet: run `make book` first."
+
+
+def test_a_port_that_is_taken_or_is_none_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(serve_book, "HTML", tmp_path)
+    (tmp_path / "index.html").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert serve_book.main(port).startswith(f"Port {port} cannot be had (Address already in use): name another")
+    for wrong in ("eight", "0", "-1", "65536", ""):
+        assert serve_book.main(wrong) == f"PORT={wrong}: give a number from 1 to 65535."
+
+
+def test_the_book_is_served_to_this_machine_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(serve_book, "HTML", tmp_path)
+    (tmp_path / "index.html").write_text("")
+    served = []
+    monkeypatch.setattr(serve_book.ThreadingHTTPServer, "serve_forever", lambda server: served.append(server))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert serve_book.main(str(port)) is None
+    assert served[0].server_address == ("127.0.0.1", port)

@@ -74,15 +74,42 @@ def test_page_loads_offline_without_errors_and_shows_its_maths(visit, document):
 
 @each_page
 def test_page_does_not_scroll_sideways_on_a_phone(visit, document):
-    page, _ = visit(document, width=360)
+    page, _ = visit(document, width=320, device_scale_factor=3)
     too_wide = """() => [...document.querySelectorAll('article *')]
         .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
         .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360, page.evaluate(too_wide)
     cut_off = """() => [...document.querySelectorAll('article mjx-container:not([display])')]
         .filter(e => e.scrollWidth > innerWidth && getComputedStyle(e).overflowX !== 'auto')
         .map(e => e.outerHTML.slice(0, 120))"""
-    page.wait_for_function(f"() => ({cut_off})().length === 0")
+    for width in (320, 360, 390, 412):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, page.evaluate(too_wide)
+        page.wait_for_function(f"() => ({cut_off})().length === 0")
+
+
+def test_a_figure_wider_than_a_phone_says_so_and_its_caption_stays(visit):
+    page, _ = visit("intro", width=390, device_scale_factor=2)
+    shadow = "side => getComputedStyle(document.querySelector('#fig-main .figure-box'), side).content !== 'none'"
+    page.wait_for_function(f"() => ({shadow})('::after')")
+    assert not page.evaluate(shadow, "::before")
+    caption = page.locator("#fig-main figcaption").bounding_box()
+    page.locator("#fig-main .figure-box").evaluate("box => { box.scrollLeft = box.scrollWidth }")
+    page.wait_for_function(f"() => ({shadow})('::before')")
+    assert not page.evaluate(shadow, "::after")
+    assert page.locator("#fig-main figcaption").bounding_box() == caption
+    assert caption["x"] + caption["width"] <= 390
+
+
+def test_code_wider_than_its_column_fades_out_where_it_goes_on(visit):
+    page, _ = visit("chapters/07_controls", width=390)
+    code = page.locator(".tag_parameters pre")
+    faded = "e => getComputedStyle(e).maskImage !== 'none'"
+    page.wait_for_function(f"() => ({faded})(document.querySelector('.tag_parameters pre'))")
+    code.evaluate("e => { e.scrollLeft = 1e4 }")
+    page.wait_for_function("() => document.querySelector('.tag_parameters pre').dataset.more === 'left'")
+    page.set_viewport_size({"width": 1900, "height": 800})
+    page.wait_for_function("() => document.querySelector('.tag_parameters pre').dataset.more === ''")
+    assert not code.evaluate(faded)
 
 
 @each_page

@@ -95,7 +95,6 @@ def test_an_impossible_model_is_refused_in_one_sentence_that_says_what_is_allowe
         (TrainConfig, {"epochs": -1}),
         (TrainConfig, {"batch_size": 0}),
         (TrainConfig, {"lr_half_period": 0}),
-        (RunConfig, {"dataset": "cifar"}),
         (RunConfig, {"n_train": 0}),
         (RunConfig, {"seed": -1}),
         (RunConfig, {"seed": 2**32}),
@@ -112,6 +111,26 @@ def test_a_field_out_of_range_is_refused_by_name(kind, fields):
 def test_an_unknown_field_is_refused(kind):
     with pytest.raises(ValueError, match="'layers' is not a field of this configuration"):
         kind(layers=3)
+
+
+def test_a_data_set_may_have_any_name_that_a_file_name_can_hold():
+    assert RunConfig(dataset="own").name().startswith("own-n4-d50-s1001-")
+    for name in ("", "my images", "../up", "mnist-n4", "ü", "x" * 41):
+        with pytest.raises(ValueError, match=re.escape(f"dataset={name!r}: choose up to 40 letters, digits and")):
+            RunConfig(dataset=name)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "share"),
+    [
+        ({"n_patches": 4}, 1),
+        ({"n_patches": 1}, 64 / 196),
+        ({"n_patches": 4, "stride": 0}, 64 / 196),
+        ({"n_patches": 9, "n_qubits": 4, "image_side": 20, "n_classes": 4}, 0.36),
+    ],
+)
+def test_the_coverage_is_the_share_of_pixels_in_some_patch(cfg, share):
+    assert ModelConfig(**cfg).coverage == pytest.approx(share)
 
 
 def test_a_configuration_cannot_be_changed():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from patchscape import curvature, full_data, model
+from patchscape import curvature, full_data, model, spectra
 from patchscape.config import ModelConfig
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=3.0)
@@ -109,6 +109,20 @@ def test_degenerate_matrices_are_handled(matrix, expected):
     found = curvature.eigenpairs(lambda v: matrix @ v, len(matrix), 2, seed=0)
     np.testing.assert_allclose(found.values, expected, atol=1e-8)
     assert found.converged
+
+
+@pytest.mark.parametrize("size", [4, 40])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_product_that_is_not_finite_is_called_by_its_name(size, bad):
+    def product(v):
+        return np.where(np.arange(size) == 1, bad, v)
+
+    for solve in (
+        lambda: curvature.eigenpairs(product, size, 1, seed=0),
+        lambda: spectra.lanczos(product, size, seed=0, max_steps=3),
+    ):
+        with pytest.raises(ValueError, match=r"a product with the matrix is not finite \(NaN or infinity\)"):
+            solve()
 
 
 def test_a_residual_is_the_norm_of_what_is_left():

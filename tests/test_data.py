@@ -189,13 +189,16 @@ IMAGES = np.full((12, 6, 6), 0.5)
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"train_labels": np.arange(11) % 4}, r"train labels must be integers from 0, one per image: got \(11,\)"),
+        (
+            {"train_labels": np.arange(11) % 4},
+            r"train labels must be integers from 0, one per image: got shape \(11,\)",
+        ),
         ({"train_labels": np.zeros(12)}, "train labels must be integers from 0"),
         ({"test_labels": np.array([-1] * 8)}, "test labels must be integers from 0"),
         ({"test_labels": np.zeros((8, 1), int)}, "test labels must be integers from 0"),
         (
             {"test_images": IMAGES[:0], "test_labels": np.zeros(0, int)},
-            r"test labels must be integers from 0, one per image: got \(0,\)",
+            r"test labels must be integers from 0, one per image: got shape \(0,\)",
         ),
         ({"train_labels": np.arange(12) % 3}, "no training image has label 3: n_classes=4 needs every class"),
         ({"n_train": 3}, "no training image has label 3: n_classes=4 needs every class"),

@@ -26,6 +26,7 @@ def test_all_derivatives_are_those_of_automatic_differentiation(q, depth, classe
     at = jnp.concatenate([jnp.asarray(phi), jnp.zeros(q * q)])
     jacobian, hessian = derivatives.circuit_derivatives(cfg, phi, patches, weights)
     np.testing.assert_allclose(jacobian, jax.jit(jax.jacfwd(outputs))(at), atol=1e-12)
+    np.testing.assert_allclose(derivatives.circuit_jacobian(cfg, phi)(patches), jacobian, atol=1e-12)
     again = jax.jit(jax.jacfwd(jax.grad(lambda w: jnp.sum(weights * outputs(w)))))(at)
     np.testing.assert_allclose(hessian, again, atol=1e-11)
 
@@ -48,6 +49,9 @@ def test_the_precision_is_that_of_the_angles():
     )
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, jacobian, atol=1e-5)
+    alone = derivatives.circuit_jacobian(cfg, phi.astype(np.float32))(patches.astype(np.float32))
+    assert alone.dtype == np.float32
+    np.testing.assert_allclose(alone, jacobian, atol=1e-5)
     np.testing.assert_allclose(single_hessian, hessian, atol=1e-5 * np.abs(hessian).max())
 
 

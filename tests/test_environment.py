@@ -50,17 +50,21 @@ def environment_lines():
             yield line
 
 
+def git(*arguments):
+    """What git says of this project's own repository, not of one around it or one that a hook works on."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = {"cwd": ROOT, "env": own, "capture_output": True, "text": True, "check": True}
+    try:
+        top = subprocess.run(["git", "rev-parse", "--show-toplevel"], **command).stdout.removesuffix("\n")
+        if Path(top).resolve() == ROOT:
+            return subprocess.run(["git", *arguments], **command).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pass
+    pytest.skip("not a git checkout of this project")
+
+
 def tracked_files():
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listing.returncode:
-        pytest.skip("not a git checkout")
-    for name in filter(None, listing.stdout.split("\0")):
+    for name in filter(None, git("ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")):
         path = ROOT / name
         if path.is_file() and path.stat().st_size < 2_000_000:
             try:
@@ -88,13 +92,25 @@ def test_lock_names_no_index_and_no_place():
     assert not re.search(r"https?://|file:|--|@ ", LOCK)
 
 
-def test_lock_holds_every_direct_dependency_within_its_bounds():
+def direct_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
-    for text in wanted:
+    return project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
+
+
+def test_lock_holds_every_direct_dependency_within_its_bounds():
+    for text in direct_dependencies():
         requirement = Requirement(text)
         for pin, _ in LOCKED[canonicalize_name(requirement.name)]:
             assert requirement.specifier.contains(pin.removeprefix("==")), f"{text}: the lock has {pin}"
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_lock_has_one_pin_of_every_direct_dependency_for_every_python(python):
+    there = {"python_version": python, "python_full_version": f"{python}.1", "extra": ""}
+    for text in direct_dependencies():
+        name = canonicalize_name(Requirement(text).name)
+        applying = [pin for pin, entry in LOCKED[name] if entry.marker is None or entry.marker.evaluate(there)]
+        assert len(applying) == 1, name
 
 
 def test_lock_has_no_accelerator_packages():
@@ -126,6 +142,22 @@ def test_no_registry_address_in_the_repository(pattern):
 def test_no_machine_path_in_the_repository():
     hits = {name: found.group() for name, text in tracked_files() if (found := MACHINE_PATH.search(text))}
     assert hits == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "eol"),
+    [
+        (".ci/run", "auto", "lf"),
+        ("data/README.md", "auto", "lf"),
+        ("data/results/chapters.json", "auto", "lf"),
+        ("data/published/pca.csv", "unset", "lf"),
+        ("data/results/laptop/a.safetensors", "unset", "lf"),
+        ("data/mnist/a.gz", "unset", "lf"),
+    ],
+)
+def test_text_has_the_same_bytes_on_every_machine_and_binary_files_are_left_alone(name, text, eol):
+    found = git("check-attr", "-z", "text", "eol", "--", name).split("\0")
+    assert (found[2], found[5]) == (text, eol)
 
 
 def test_licences_and_citation_are_there():

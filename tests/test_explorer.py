@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from test_browser import browser, visit  # noqa: F401
+from test_browser import ROOT, browser, visit  # noqa: F401
 from typer.testing import CliRunner
 
 from patchscape import explorer
 from patchscape.cli import app
 
 pytestmark = pytest.mark.slow
+PHONES = [(width, ratio) for width in (360, 390, 412) for ratio in (2, 3)]
 
 
 @pytest.fixture(scope="module")
@@ -118,23 +119,78 @@ def test_all_controls_are_reached_by_tab_and_have_names(opened):
     assert "tilt up" in names
 
 
-def test_a_finger_turns_the_surface(opened):
-    page, _ = opened(width=360, has_touch=True, is_mobile=True)
-    before = surface(page)
+def drag(page, across, down):
+    """Moves a finger over the surface, in steps that a browser takes for a drag."""
+    page.locator(".explorer-surface > canvas").scroll_into_view_if_needed()
     box = page.locator(".explorer-surface > canvas").bounding_box()
-    page.evaluate("y => scrollTo(0, y)", box["y"] - 100)
-    x, y = box["x"] + 100, 100 + box["height"] / 2
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = page.context.new_cdp_session(page)
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    for step in range(1, 6):
-        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x + 25 * step, "y": y}]})
+    for step in range(1, 11):
+        point = {"x": x + across * step / 10, "y": y + down * step / 10}
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_finger_that_moves_sideways_turns_the_surface(opened):
+    page, _ = opened(width=360, has_touch=True, is_mobile=True)
+    before = surface(page)
+    drag(page, 125, 0)
     assert surface(page) != before
+
+
+def test_a_finger_that_moves_upwards_scrolls_the_page_and_leaves_the_surface(opened):
+    page, _ = opened(width=360, has_touch=True, is_mobile=True, device_scale_factor=2)
+    before, start = surface(page), page.evaluate("() => scrollY")
+    drag(page, 0, -150)
+    page.wait_for_function("start => scrollY > start + 100", arg=start)
+    assert surface(page) == before
 
 
 def test_it_does_not_scroll_sideways_on_a_phone(opened):
     page, _ = opened(width=360)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+@pytest.fixture(scope="module")
+def phones(browser, content, tmp_path_factory):  # noqa: F811
+    """The explorer under the style sheet of the book: what each phone shows at once and a second later."""
+    path = tmp_path_factory.mktemp("phones") / "page.html"
+    path.write_text(
+        f"""<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+        <link rel="stylesheet" href="{(ROOT / "_static" / "custom.css").as_uri()}"><body style="margin: 16px">
+        <article class="bd-article"><div class="cell_output"><div class="output text_html">
+        {explorer.fragment(content)}</div></div></article>""",
+        encoding="utf-8",
+    )
+    shown = """() => { const surface = document.querySelector('.explorer-surface > canvas');
+        return { drawn: [surface.width, surface.height], shown: [surface.clientWidth, surface.clientHeight],
+            page: document.documentElement.scrollHeight,
+            wide: [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > screen.width)
+                .map(e => e.outerHTML.slice(0, 80)) }; }"""
+    pages = {}
+    for width, ratio in PHONES:
+        context = browser.new_context(
+            offline=True, viewport={"width": width, "height": 800}, device_scale_factor=ratio, is_mobile=True
+        )
+        pages[width, ratio] = context.new_page()
+        pages[width, ratio].goto(path.as_uri())
+    first = {phone: page.evaluate(shown) for phone, page in pages.items()}
+    pages[PHONES[0]].wait_for_timeout(1000)
+    later = {phone: page.evaluate(shown) for phone, page in pages.items()}
+    for page in pages.values():
+        page.context.close()
+    return first, later
+
+
+@pytest.mark.parametrize("phone", PHONES)
+def test_on_a_phone_it_fits_the_screen_and_keeps_its_size(phones, phone):
+    first, later = (seen[phone] for seen in phones)
+    width, height = later["shown"]
+    assert later["wide"] == []
+    assert phone[0] - 40 < width == height
+    assert later["drawn"] == [2 * width, 2 * height]
+    assert first == later
 
 
 def test_it_follows_the_dark_theme_of_the_book(opened):

@@ -1,11 +1,13 @@
 """Figures of the stored grid: what is drawn is what is in the table, also while the grid is unfinished."""
 
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from patchscape import figures, paper, stored
+from patchscape import figures, paper, results, stored
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,17 @@ def test_measured_values_are_drawn_beside_the_expected_ones_without_a_fit():
     assert sorted(ratios) == [0.5, 0.5, 1, 1, 3, 3]
     (equality,) = (line for line in left.lines if line.get_linestyle() == "-")
     np.testing.assert_array_equal(*equality.get_data())
+
+
+def test_the_file_beside_a_figure_says_with_what_and_by_which_code_it_was_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATCHSCAPE_FIGURES", str(tmp_path))
+    figures.save(plt.figure(), "00-test", {"depths": (2, 6), "seeds": 3})
+    made = json.loads((tmp_path / "00-test.json").read_text())
+    assert made["figure"] == "00-test"
+    assert made["parameters"] == {"depths": [2, 6], "seeds": 3}
+    now = results.provenance()
+    assert made["provenance"] | {"created": None} == now | {"created": None}
+    assert made["provenance"]["created"] <= now["created"]
 
 
 def test_every_factor_of_every_run_is_drawn():

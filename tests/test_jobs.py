@@ -65,6 +65,25 @@ def test_a_file_of_older_code_is_completed(done, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_path):
+    exact = results.read(jobs.paths(JOB, done)[1]).arrays
+    run_file, path = copied(done, tmp_path)
+    path.unlink()
+    job = JOB._replace(level="leading")
+    jobs.measure(job, tmp_path)
+    found = results.read(path).arrays
+    top = exact["lambda_max"][:, None]
+    assert np.all(np.abs(found["eigenvalues"] - exact["eigenvalues"])[:, :12] < 2e-3 * top)
+    np.testing.assert_allclose(found["class_mean_overlap"][:, :3], exact["class_mean_overlap"][:, :3], atol=2e-2)
+    np.testing.assert_allclose(found["gauss_newton_share"][:, :3], exact["gauss_newton_share"][:, :3], atol=1e-2)
+    for name in ("hessian", "gauss_newton"):
+        np.testing.assert_allclose(found[f"density_{name}_weights"].sum(-1), 1, rtol=1e-6)
+    largest = found["density_hessian_values"].max(-1)
+    np.testing.assert_allclose(largest, np.broadcast_to(top, largest.shape), rtol=1e-3)
+    assert not list((tmp_path / "unfinished").glob("*-curvature.*-*"))
+    assert results.read(run_file).arrays.keys() & {"trajectory", "pca_directions"} == set()
+
+
 def test_only_a_finished_job_can_be_completed(tmp_path):
     with pytest.raises(ValueError, match=r"is missing: run the job first"):
         jobs.complete(JOB, tmp_path)
@@ -92,8 +111,8 @@ jobs.measure(JOB, sys.argv[1])
 def test_killed_in_training_in_the_hessian_and_while_writing_a_job_ends_with_the_same_numbers(done, tmp_path):
     script = KILLED.format(tests=str(Path(__file__).parent))
     same_programs = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as conftest.py has them here
-    # renames that each run has ahead of it: 3 epochs, run file, first seed's curvature, curvature file
-    for kill_at, after in ((2, "started"), (4, "trained"), (2, "trained"), (0, "done")):
+    # renames ahead of each run: 3 epochs with two files each, run file, first seed's curvature, curvature file
+    for kill_at, after in ((3, "started"), (6, "trained"), (2, "trained"), (0, "done")):
         run = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path), str(kill_at)],
             capture_output=True,
@@ -125,7 +144,7 @@ def test_truncated_and_edited_files_are_refused_by_name_and_recomputed_on_reques
     for damaged in (content[:-40], content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
         files[which].write_bytes(damaged)
         assert str(files[which]) in jobs.state(JOB, tmp_path)
-        with pytest.raises(ValueError, match=r"safetensors (is not a whole|was changed)"):
+        with pytest.raises(ValueError, match=r"safetensors (is not whole|is no run file|was changed)"):
             (jobs.train, jobs.measure)[which](JOB, tmp_path)
     if which == 0:
         jobs.train(JOB, tmp_path, redo=True)

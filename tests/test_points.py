@@ -112,6 +112,20 @@ def test_measured_columns_agree_with_the_dense_matrix(case, x64):
     assert columns["gradient_norm"] == pytest.approx(np.linalg.norm(point.gradient))
 
 
+def test_the_residual_of_the_largest_eigenvalue_holds_the_rounding_of_the_products():
+    cfg = ModelConfig(n_patches=1, depth=1, n_qubits=4, image_side=6, n_classes=4, shared_bias=False)
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((cfg.n_params, cfg.n_params)))[0]
+    matrix = ((basis * np.linspace(-1, 9, cfg.n_params)) @ basis.T).astype(np.float32)
+
+    def product(v):
+        return np.asarray(matrix @ v.astype(np.float32), np.float64)
+
+    columns, vectors = points.spectrum(cfg, np.ones(cfg.n_params), product)
+    left = product(vectors[0]) - columns["lambda_max"] * vectors[0]
+    assert columns["lambda_max_residual"] == pytest.approx(np.linalg.norm(left), rel=1e-6)
+    assert 1e-9 < columns["lambda_max_residual"] / columns["lambda_max"] < 1e-5  # single precision
+
+
 def test_products_agree_with_those_of_the_matrices_without_automatic_differentiation(case, x64):
     cfg, loss, point, params, *_ = case
     dense = exact.point(cfg, exact.decompose(cfg, params, ANGLES, LABELS, norms=False), LABELS)

@@ -43,11 +43,19 @@ def test_a_record_written_again_gives_the_same_bytes(stored, tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == stored.read_bytes()
 
 
-@pytest.mark.parametrize("kept", [0, 4, 100, -1, -40])
+@pytest.mark.parametrize("kept", [100, -1, -40])
 def test_a_truncated_file_is_refused(stored, kept):
     stored.write_bytes(stored.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=r"run\.safetensors is not a whole safetensors file .*: delete it and rerun\."):
+    with pytest.raises(ValueError, match=r"run\.safetensors is not whole .*: delete it and rerun\."):
         results.read(stored)
+
+
+@pytest.mark.parametrize("content", [b"", b"1234", b"# Patchscape\n" * 20, b'\x20\0\0\0\0\0\0\0{"weights":'])
+def test_nobody_is_told_to_delete_a_file_that_may_be_somebody_elses(tmp_path, content):
+    path = tmp_path / "README.md"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"README\.md is no run file of patchscape .*: name one \(\.safetensors\)\.$"):
+        results.read(path)
 
 
 def test_one_changed_byte_in_an_array_is_noticed(stored):
@@ -80,14 +88,14 @@ def test_an_array_under_another_name_is_noticed(stored):
 def test_a_safetensors_file_of_another_program_is_refused(tmp_path, metadata):
     path = tmp_path / "foreign.safetensors"
     save_file({"weights": np.ones(3)}, path, metadata=metadata)
-    with pytest.raises(ValueError, match=r"foreign\.safetensors was not written by patchscape"):
+    with pytest.raises(ValueError, match=r"foreign\.safetensors is no run file of patchscape: name one"):
         results.read(path)
 
 
 def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("loss,accuracy\n0.1,0.9\n" * 10)
-    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="is no run file of patchscape"):
         results.read(path)
 
 
@@ -154,3 +162,31 @@ def test_provenance_without_git_says_that_the_code_is_unknown(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert results.provenance()["code"] == "unknown"
+
+
+def _repository(root):
+    """Makes a folder a repository with one commit; returns the commit."""
+    git = ("git", "-C", root, "-c", "user.name=A", "-c", "user.email=a@b")
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    for arguments in (("init", "-q"), ("add", "-A"), ("commit", "-q", "--allow-empty", "-m", "one")):
+        subprocess.run([*git, *arguments], check=True, env=outside)
+    found = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True, env=outside)
+    return found.stdout.strip()
+
+
+def test_the_code_version_is_that_of_the_projects_own_repository_only(tmp_path, monkeypatch):
+    package = tmp_path / "thesis" / "project" / "lib" / "patchscape"
+    package.mkdir(parents=True)
+    (package / "results.py").write_text("")
+    monkeypatch.setattr(results, "__file__", str(package / "results.py"))
+    assert results._code_version() == "unknown"  # an archive outside any repository
+    foreign = _repository(tmp_path / "thesis")
+    assert results._code_version() == "unknown"  # an archive inside the repository of something else
+    own = _repository(tmp_path / "thesis" / "project")
+    assert results._code_version() == own != foreign
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "thesis" / ".git"))  # as in a hook of the other repository
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "thesis"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "thesis" / ".git" / "index"))
+    assert results._code_version() == own
+    (package / "results.py").write_text("changed")
+    assert results._code_version() == own + "+changes"

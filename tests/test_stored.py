@@ -50,6 +50,17 @@ def test_vary_keeps_runs_that_differ_from_the_baseline_in_the_named_fields_only(
     assert set(few.n_classes) == {10}
 
 
+def test_the_residual_that_older_code_stored_is_named_for_what_it_is():
+    table = stored.runs(["paper"])
+    by_product = table[table.curvature_code.str.startswith("daec91fa")]  # ARPACK, checked by one more product
+    assert by_product.lambda_max_residual.tolist() == pytest.approx([1.2627e-05], rel=1e-4)
+    assert by_product.lambda_max_residual_of_lanczos.isna().all()
+    others = table.drop(by_product.index).dropna(subset=["lambda_max"])
+    assert len(others)
+    assert others.lambda_max_residual.isna().all()
+    assert others.lambda_max_residual_of_lanczos.notna().all()
+
+
 def test_an_empty_folder_gives_an_empty_table(tmp_path):
     assert stored.runs(["laptop"], tmp_path).empty
     with pytest.raises(ValueError, match="no grid 'big'"):

@@ -10,7 +10,7 @@ import optax
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from patchscape import config, data, model, results, training
+from patchscape import checkpoints, config, data, model, results, training
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "published"
@@ -246,16 +246,16 @@ class Stopped(Exception):
     """The machine goes off."""
 
 
-@pytest.mark.parametrize("moment", ["before the checkpoint", "after the checkpoint"])
+@pytest.mark.parametrize("moment", ["before the checkpoint", "between its files", "after the checkpoint"])
 def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, images, tmp_path, monkeypatch, moment):
     path, written = tmp_path / "run.safetensors", []
 
     def stop_in_the_third_epoch(*arguments):
-        written.append(arguments)
-        if moment == "before the checkpoint" and len(written) == 3:
+        written.append(arguments)  # two files for every epoch
+        if (moment, len(written)) in {("before the checkpoint", 5), ("between its files", 6)}:
             raise Stopped
         write(*arguments)
-        if len(written) == 3:
+        if len(written) == 6:
             raise Stopped
 
     write = results.write
@@ -264,7 +264,7 @@ def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, i
         training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
     monkeypatch.undo()
     done = len(results.read(path).arrays["train_loss"])
-    assert done == (2 if moment == "before the checkpoint" else 3)
+    assert done == (3 if moment == "after the checkpoint" else 2)
 
     epochs, one_epoch = [], training._epoch
     monkeypatch.setattr(training, "_epoch", lambda *arguments: epochs.append(1) or one_epoch(*arguments))
@@ -280,17 +280,39 @@ def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, i
     assert again.wall_s == resumed.wall_s
 
 
+def test_a_run_whose_path_was_lost_goes_on_and_lacks_nothing_else(whole, images, tmp_path, monkeypatch):
+    path, one_epoch, epochs = tmp_path / "run.safetensors", training._epoch, []
+
+    def stop_in_the_third_epoch(*arguments):
+        epochs.append(1)
+        if len(epochs) == 3:
+            raise Stopped
+        return one_epoch(*arguments)
+
+    monkeypatch.setattr(training, "_epoch", stop_in_the_third_epoch)
+    with pytest.raises(Stopped):
+        training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
+    monkeypatch.undo()
+    checkpoints.path_file(path).unlink()
+    with pytest.warns(UserWarning, match="will have no trajectory"):
+        resumed = training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
+    assert resumed.trajectory is None
+    assert_same(resumed._replace(trajectory=whole.trajectory), whole)
+    checkpoints.remove(path)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
 def test_a_checkpoint_of_another_run_is_refused_and_left_alone(images, tmp_path):
     path = tmp_path / "run.safetensors"
     training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
     before = path.read_bytes()
     other = RUN.model_copy(update={"train": RUN.train.model_copy(update={"learning_rate": 0.2})})
-    fewer = data.ImageData(images.train_angles[:119], images.train_labels[:119], *images[2:])
+    changed = images._replace(train_angles=images.train_angles[::-1], train_labels=images.train_labels[::-1])
     for run, x, arguments in (
         (other, images, {"seeds": SEEDS, "keep_trajectory": True}),
         (RUN, images, {"seeds": SEEDS[:2], "keep_trajectory": True}),
         (RUN, images, {"seeds": SEEDS}),
-        (RUN, fewer, {"seeds": SEEDS, "keep_trajectory": True}),
+        (RUN, changed, {"seeds": SEEDS, "keep_trajectory": True}),
     ):
         with pytest.raises(ValueError, match=r"run\.safetensors belongs to another run: delete it or name another"):
             training.train(run, x, checkpoint=path, **arguments)
@@ -300,7 +322,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(images, tmp_path)
 def test_a_damaged_checkpoint_is_refused(images, tmp_path):
     path = tmp_path / "run.safetensors"
     path.write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="is no run file of patchscape"):
         training.train(RUN, images, checkpoint=path)
 
 
@@ -331,4 +353,5 @@ def test_a_run_file_holds_every_seed_with_the_configuration(whole, tmp_path):
     assert RunConfig.model_validate(record.meta["run"]) == RUN.model_copy(update={"seed": SEEDS[0]})
     assert record.meta["seeds"] == list(SEEDS)
     assert record.meta["codes"] == [record.meta["provenance"]["code"]]
+    assert record.meta["images"] == data.load_run(RUN).fingerprint
     assert {"wall_s", "provenance"} <= record.meta.keys()

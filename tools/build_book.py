@@ -1,47 +1,88 @@
 """Build the book with warnings as errors, then check the pages; notebook results are cached by content.
 
 jupyter-book's own cache looks at notebooks only, so it would keep old numbers after a change of the library.
-Here the cache folder is named after the content of everything that a chapter's results depend on. And jupyter-book
-executes one chapter after the other: here several are executed side by side first.
+Here the cache folder is named after everything that a chapter's results depend on. And jupyter-book executes one
+chapter after the other: here several are executed side by side first. A book that is not built or not sound leaves the
+last good one in its place.
 """
 
 import hashlib
 import multiprocessing
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager
+from importlib.metadata import distributions
 from pathlib import Path
 
 import check_book
 import nbformat
 import yaml
+from filelock import FileLock, Timeout
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 
-from patchscape import status
+import patchscape
+from patchscape import data, grids, runtime, status
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
-INPUTS = ("lib", "data", "params", "requirements.lock")
+NEW = BUILD / "new" / "_build"  # jupyter-book makes the second part of the path itself
+STORED = {*grids.stored(), "replay", "landscapes"}  # the folders of data/results that the book reads
+# First letters of the variables that change results, and of those among them that do not.
+SETTINGS = ("CUDA_", "JAX_", "MKL_", "NPROC", "OMP_", "OPENBLAS_", "PATCHSCAPE_", "XLA_")
+HARMLESS = (
+    "JAX_COMPILATION_CACHE",
+    "JAX_PERSISTENT_CACHE",
+    "PATCHSCAPE_DATA",
+    "PATCHSCAPE_FIGURES",
+    "PATCHSCAPE_REPOSITORY",
+)
+KEPT = 3  # caches: going back to what was built before then executes nothing
 ALONE = {"06_speed"}  # it measures times, so nothing may run beside it: jupyter-book executes it
 AT_ONCE = 4  # most chapters side by side: each may take 1 GiB
 
 
-def content_hash(root: Path = ROOT) -> str:
-    """Return a short hash of the names and content of all inputs."""
+def content_hash(root: Path = ROOT, data_folder: Path | None = None) -> str:
+    """Return a short hash of all that results depend on: files, Python, packages, and settings of the environment.
+
+    Args:
+        root: the project.
+        data_folder: the chapters' data; default is the one that the library reads.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     digest = hashlib.sha256()
-    for entry in (root / name for name in INPUTS):
-        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
-            name = path.relative_to(root)
-            made = any(part.startswith((".", "__pycache__")) or part.endswith(".egg-info") for part in name.parts)
-            if path.is_file() and not made:
+    folders = {"lib": root / "lib", "params": root / "params", "data": data_folder or data.folder()}
+    for label, folder in folders.items():
+        for path in sorted(folder.rglob("*")):
+            name = label / path.relative_to(folder)
+            if path.is_file() and _is_input(name):
                 digest.update(name.as_posix().encode() + b"\0")
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
+    packages = {f"{package.name}=={package.version}" for package in distributions()}
+    runtime.compile_fast()  # a chapter does so itself: that is no setting of this environment
+    settings = {f"{k}={v}" for k, v in os.environ.items() if k.startswith(SETTINGS) and not k.startswith(HARMLESS)}
+    digest.update(repr((platform.python_version(), platform.machine(), sorted(packages), sorted(settings))).encode())
     return digest.hexdigest()[:16]
+
+
+def _is_input(name: Path) -> bool:
+    """Tells source and stored results from what is made on the way, and from runs that no chapter reads."""
+    if any(part.startswith((".", "__pycache__")) or part.endswith(".egg-info") for part in name.parts):
+        return False
+    if name.parts[:2] != ("data", "results"):
+        return True
+    if len(name.parts) == 3:
+        return name.suffix in {".json", ".md"}
+    return name.parts[2] in STORED and "unfinished" not in name.parts and name.suffix != ".damaged"
 
 
 def book_config(cache: Path) -> dict:
@@ -51,25 +92,50 @@ def book_config(cache: Path) -> dict:
     # Paths of extensions are relative to the configuration, and this one is written elsewhere.
     extensions = config["sphinx"]["local_extensions"]
     extensions.update({name: str(ROOT / folder) for name, folder in extensions.items()})
-    config["repository"]["url"] = os.environ.get("PATCHSCAPE_REPOSITORY") or config["repository"]["url"]
-    if config["repository"]["url"]:
+    if given := os.environ.get("PATCHSCAPE_REPOSITORY") or config["repository"]["url"]:
+        config["repository"]["url"] = url = repository_url(given)
         config["html"]["use_repository_button"] = True
-        config["launch_buttons"] = {
-            "binderhub_url": "https://mybinder.org",
-            "notebook_interface": "jupyterlab",
-        }
+        if "//github.com/" in url:  # the theme's launch buttons know no other host
+            config["launch_buttons"] = {
+                "binderhub_url": "https://mybinder.org",
+                "notebook_interface": "jupyterlab",
+            }
     return config
 
 
+def repository_url(given: str) -> str:
+    """Return the address that the theme wants.
+
+    Args:
+        given: an address as from a clone button: with or without .git, https or ssh.
+
+    Returns:
+        https://HOST/OWNER/NAME.
+
+    Raises:
+        ValueError: if it is not an address on a host that the theme knows.
+    """
+    hosts = r"github\.com|gitlab\.com|bitbucket\.org"
+    found = re.fullmatch(
+        rf"(?:https?://|(?:ssh://)?git@)({hosts})[:/]([^\s:]+/[^\s/:]+?)(?:\.git)?/?", given, re.IGNORECASE
+    )
+    if not found:
+        raise ValueError(
+            f"PATCHSCAPE_REPOSITORY or repository: url: in _config.yml is {given!r}: give an address on github.com, "
+            "gitlab.com or bitbucket.org, such as https://github.com/OWNER/NAME."
+        )
+    return f"https://{found[1].lower()}/{found[2]}"
+
+
 def cache() -> Path:
-    """Return the folder of executed notebooks that belongs to the present content."""
+    """Return the folder of executed notebooks that belongs to the present content and environment."""
     return BUILD / f"jupyter-cache-{content_hash()}"
 
 
 def execute(paths: Iterable[Path], cache: Path, timeout: int) -> None:
     """Executes notebooks that are not in the cache, as many at once as there are processors, and puts them there.
 
-    One that fails is left out: jupyter-book will execute it again and report.
+    One that fails, or has not all of its figures, is left out: jupyter-book will execute it again and report.
 
     Args:
         paths: notebooks, those that take longest first.
@@ -94,9 +160,28 @@ def execute(paths: Iterable[Path], cache: Path, timeout: int) -> None:
 
 
 def _execute(path: Path, timeout: int) -> tuple[nbformat.NotebookNode, float] | None:
-    """Executes a notebook; returns it and the seconds that it took, or nothing if it fails."""
+    """Executes a notebook; returns it and the seconds that it took, or nothing if it fails or lacks a figure."""
     result = single_nb_execution(nbformat.read(path, 4), str(path.parent), timeout, allow_errors=False)
-    return None if result.err else (result.nb, result.time)
+    return (result.nb, result.time) if result.err is None and shows_its_figures(result.nb) else None
+
+
+def shows_its_figures(notebook: nbformat.NotebookNode) -> bool:
+    """Return whether every cell of an executed notebook with a figure caption has an image."""
+    cells = (cell for cell in notebook.cells if "figure" in cell.metadata.get("mystnb", {}))
+    return all(any(kind.startswith("image/") for out in cell.outputs for kind in out.get("data", {})) for cell in cells)
+
+
+def forget(cache: Path, documents: set[str]) -> None:
+    """Takes documents out of the cache, so that the next build executes them again.
+
+    Args:
+        cache: folder of executed notebooks.
+        documents: names as in _toc.yml.
+    """
+    known = get_cache(cache)
+    for record in known.list_cache_records():
+        if Path(record.uri).with_suffix("").as_posix().endswith(tuple(f"/{name}" for name in documents)):
+            known.remove_cache(record.pk)
 
 
 def longest_first() -> list[Path]:
@@ -115,13 +200,33 @@ def run(cache: Path, builder: str, *options: str) -> int:
         *options: more options of `jupyter-book build`.
 
     Returns:
-        Its exit status.
+        Its exit status; the pages are in NEW.
     """
     (BUILD / "config.yml").write_text(yaml.safe_dump(book_config(cache), sort_keys=False), encoding="utf-8")
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [str(jupyter_book), "build", str(ROOT), "--config", str(BUILD / "config.yml"), "--builder", builder]
+    command = [str(jupyter_book), "build", str(ROOT), "--path-output", str(NEW.parent)]
+    command += ["--config", str(BUILD / "config.yml"), "--builder", builder]
     command += ["--warningiserror", "--nitpick", "--keep-going", "--quiet", *options]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def put_in_place(new: Path, html: Path) -> None:
+    """Puts new pages in the place of old ones, which are there until the new ones are whole."""
+    old = html.with_name("html-old")
+    shutil.rmtree(old, ignore_errors=True)
+    if html.exists():
+        html.rename(old)
+    new.rename(html)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def discard(build: Path, present: Path, kept: int = KEPT) -> None:
+    """Removes caches of executed notebooks but the present one and the last others, `kept` in all."""
+    if present.exists():
+        os.utime(present)  # used now
+    others = sorted((p for p in build.glob("jupyter-cache-*") if p != present), key=lambda p: -p.stat().st_mtime)
+    for old in others[kept - 1 :]:
+        shutil.rmtree(old)
 
 
 def main() -> int:
@@ -130,25 +235,51 @@ def main() -> int:
     Returns:
         The exit status, 0 when the book is built and sound.
     """
-    present = cache()
-    for old in BUILD.glob("jupyter-cache-*"):
-        if old != present:
-            shutil.rmtree(old)
-    html = BUILD / "html"
-    # Pages of an earlier build must not stand in for pages missing from this one.
-    shutil.rmtree(html, ignore_errors=True)
+    if not Path(patchscape.__file__).is_relative_to(ROOT):
+        print(
+            f"patchscape is imported from {Path(patchscape.__file__).parent}, not from this folder: "
+            "run `make book`, without PYTHONPATH.",
+            file=sys.stderr,
+        )
+        return 1
     BUILD.mkdir(exist_ok=True)
-    execute(longest_first(), present, book_config(present)["execute"]["timeout"])
+    try:
+        timeout = book_config(BUILD)["execute"]["timeout"]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    with _alone():
+        return _build(timeout)
+
+
+def _alone() -> AbstractContextManager:
+    """Waits until no other build of this folder runs, and keeps others waiting."""
+    lock = FileLock(BUILD / "lock")
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        print("Another build of this book is running: waiting for its end ...", file=sys.stderr)
+        return lock.acquire()
+
+
+def _build(timeout: int) -> int:
+    present, html = cache(), NEW / "html"
+    discard(BUILD, present)
+    # Pages of a build that failed must not stand in for pages missing from this one.
+    shutil.rmtree(html, ignore_errors=True)
+    execute(longest_first(), present, timeout)
     failed = run(present, "html", "--all")
     if failed:
-        for report in sorted((BUILD / "html" / "reports").rglob("*.log")):
+        for report in sorted((html / "reports").rglob("*.log")):
             print(f"--- {report.stem}\n{report.read_text(encoding='utf-8')[-3000:]}", file=sys.stderr)
         print("The book was not built: see the messages above.", file=sys.stderr)
         return failed
     if problems := check_book.problems(html, ROOT):
+        forget(present, {problem.split(":")[0] for problem in problems})
         print("The book was built, but is not sound:", *problems, sep="\n- ", file=sys.stderr)
         return 1
-    print(f"The book is ready: open {html / 'index.html'}")
+    put_in_place(html, BUILD / "html")
+    print(f"The book is ready: open {BUILD / 'html' / 'index.html'}")
     return 0
 
 

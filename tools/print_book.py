@@ -43,7 +43,7 @@ def main() -> int:
     with sync_playwright() as playwright:
         chromium = browser.launch(playwright)
         page = chromium.new_context(offline=True, viewport={"width": 794, "height": 1123}).new_page()
-        page.goto((build_book.BUILD / "singlehtml" / "index.html").as_uri())
+        page.goto((build_book.NEW / "singlehtml" / "index.html").as_uri())
         browser.wait_for_formulas(page, timeout=120_000)
         browser.settle(page)
         page.pdf(path=out.with_suffix(".part"), **PAPER)

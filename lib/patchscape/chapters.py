@@ -1,25 +1,24 @@
 """Chapters as programs: their declared parameters, checks with clear sentences, runs through papermill."""
 
 import ast
-import ctypes
+import contextlib
 import difflib
-import functools
 import os
-import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from patchscape import results
+from patchscape import project, results, runtime
+from patchscape.parameters import check_values
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 _IPYTHON_NAMES = {"In", "Out"}
 _INJECTED = "# Parameters\n"  # the first line of the cell that papermill injects
+_PAPERMILL = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # what its --inject-paths adds
 
 
 def find_chapters(folder: str | Path = "chapters") -> dict[str, Path]:
@@ -48,99 +47,91 @@ def declared_parameters(path: str | Path) -> dict[str, dict[str, str]]:
 
     Returns:
         Mapping from name to papermill's record: `inferred_type_name`, `default` (as text), `help`.
+
+    Raises:
+        ValueError: if papermill is not installed.
     """
-    from papermill.inspection import inspect_notebook
+    try:
+        from papermill.inspection import inspect_notebook
+    except ImportError as error:
+        raise ValueError("chapters need papermill, which is not installed: pip install -e '.[book]'.") from error
 
     return inspect_notebook(str(path))
 
 
-def validate_parameters(path: str | Path, parameters: Mapping[str, Any]) -> None:
-    """Check parameter names and types against a chapter's declaration.
+def validate_parameters(path: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check values against a chapter's declaration and against what the chapter allows.
 
     Args:
         path: the notebook.
-        parameters: the values to be given to it.
+        given: the values to be given to it; the others are its defaults.
+
+    Returns:
+        The value of every parameter, as the chapter will see it.
 
     Raises:
-        ValueError: if a name is unknown or a value has the wrong type; the message names the remedy.
+        ValueError: if a name is unknown or a value is not allowed; the message names the remedy.
     """
-    declared = declared_parameters(path)
-    chapter = Path(path).stem
-    for name, value in parameters.items():
-        if name not in declared:
-            raise ValueError(_unknown("parameter", name, declared, f"chapter {chapter}"))
-        _check_type(chapter, name, value, declared[name]["inferred_type_name"])
+    declared, chapter = declared_parameters(path), Path(path).stem
+    for name in given:
+        if name not in declared and name not in _PAPERMILL:
+            raise ValueError(_unknown_parameter(name, declared, chapter))
+    return check_values(
+        chapter, _defaults(declared) | {name: given[name] for name in given if name in declared}, declared
+    )
 
 
-def check_parameters(chapter: str, namespace: Mapping[str, Any]) -> None:
-    """Stop a running chapter whose parameters are misspelt or of the wrong type.
+def check_parameters(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Stop a running chapter whose parameters are misspelt or not allowed.
 
-    Each chapter calls `check_parameters("03_hessian", globals())` first thing after its parameters cell:
+    Each chapter calls `parameters = check_parameters("03_hessian", globals())` first thing after its parameters cell:
     papermill itself only warns about an unknown name. The declaration is read from the notebook on disk.
     Looked at are plain variables without a leading underscore which the chapter does not assign itself; in a
     live session only those from the parameters cell and from the cell that papermill injects, so that a
-    reader's own variables do no harm. The call also does `compile_fast` and starts `save_memory`.
+    reader's own variables do no harm. A number that was given as text is put back as a number. The call also sets the
+    switches of `patchscape.runtime`.
 
     Args:
         chapter: the chapter's name (file name without ending).
         namespace: the notebook's `globals()`.
 
+    Returns:
+        The value of every parameter.
+
     Raises:
-        ValueError: if a name is unknown or a value has the wrong type; the message names the remedy.
+        ValueError: if a name is unknown or a value is not allowed; the message names the remedy.
     """
-    compile_fast()
-    save_memory()
+    runtime.compile_fast()
+    runtime.keep_programs()
+    runtime.save_memory()
     path = _locate(chapter)
     if path is None:
         warnings.warn(f"{chapter}.ipynb was not found here, so its parameters are not checked", stacklevel=2)
-        return
-    declared = set(declared_parameters(path))
+        return {}
+    declared = declared_parameters(path)
     own = _assigned_elsewhere(path)
-    values = {
-        name: value
+    plain = {
+        name
         for name, value in namespace.items()
-        if isinstance(value, _PLAIN) and not name.startswith("_") and name not in _IPYTHON_NAMES
+        if isinstance(value, _PLAIN) and not name.startswith("_") and name not in _IPYTHON_NAMES | _PAPERMILL
     }
-    given = set(values) & declared
+    given = set()
     if "In" in namespace:
         for source in namespace["In"]:
             assigned = _assigned(source)
             if source.startswith(_INJECTED):
                 given |= assigned
-            elif assigned & declared:
+            elif assigned & set(declared):
                 given |= assigned - own
     else:
-        given |= set(values) - own
-    validate_parameters(path, {name: values[name] for name in values if name in given})
-
-
-def compile_fast() -> None:
-    """Asks XLA for the older of its two code generators, if that is known to be there and the reader asks for nothing.
-
-    On a CPU, the programs of the chapters then compile in clearly less time and run as fast. It has to be said before
-    the first computation, and only to a jaxlib that has the flag: others would stop.
-    """
-    if version("jaxlib").startswith("0.10."):
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
-
-
-@functools.cache
-def save_memory() -> None:
-    """From now on gives back to the system what the compiler leaves behind, after every compilation of over a second.
-
-    XLA takes hundreds of megabytes to compile one training step, and the C library keeps them afterwards, in pieces
-    that the next compilation uses badly. Without this, a chapter that compiles several models needs more memory than
-    Binder may give. Does nothing where the C library is not glibc.
-    """
-    import jax
-
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        jax.monitoring.register_event_duration_secs_listener(
-            lambda event, duration, **_: (
-                trim(0) if event.endswith("backend_compile_duration") and duration > 1 else None
-            )
-        )
+        given = plain - own
+    for name in namespace:
+        if name in given & plain and name not in declared:
+            raise ValueError(_unknown_parameter(name, declared, chapter))
+    values = {name: namespace[name] for name in declared if name in namespace}
+    found = check_values(chapter, values, declared)
+    namespace.update(found)
+    return found
 
 
 def run_chapter(
@@ -236,15 +227,22 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
         Checked parameters for every chapter; an empty mapping (all defaults) where the file says nothing.
 
     Raises:
-        ValueError: if the file is not such a mapping, or a chapter, a name or a type is unknown.
+        ValueError: if the file is not such a mapping, or a chapter, a name or a value is not allowed.
     """
-    content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
+    try:
+        content = yaml.load(Path(params_file).read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{params_file} is not readable as YAML: {reason}; write it as params/quick.yaml is."
+        ) from None
+    content = {} if content is None else content
     if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
         raise ValueError(f"{params_file} must map chapter names to their parameters, as params/quick.yaml does")
-    for name, parameters in content.items():
+    for name, given in content.items():
         if name not in chapters:
             raise ValueError(_unknown("chapter", name, chapters, str(params_file)))
-        validate_parameters(chapters[name], parameters or {})
+        validate_parameters(chapters[name], given or {})
     return {name: content.get(name) or {} for name in chapters}
 
 
@@ -334,36 +332,41 @@ def make_figures(
     return written, notebooks
 
 
-def _unknown(kind: str, name: str, known: Iterable[str], where: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+class _Loader(yaml.SafeLoader):
+    """Refuses what YAML would pass over in silence: a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+        return found
+
+
+def _unknown(kind: str, name: object, known: Iterable[str], where: str) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{where} has no {kind} {name!r}: {hint}Known: {', '.join(known)}."
 
 
-def _check_type(chapter: str, name: str, value: Any, annotation: str) -> None:
-    kind = annotation.split("[")[0].strip()
-    allowed = {
-        "bool": (bool,),
-        "int": (int,),
-        "float": (int, float),
-        "str": (str,),
-        "list": (list,),
-        "tuple": (tuple, list),
-        "dict": (dict,),
-    }.get(kind)
-    if allowed is None or (isinstance(value, allowed) and (kind == "bool" or not isinstance(value, bool))):
-        return
-    hint = " (in YAML write 1.0e-3, not 1e-3)" if kind == "float" and isinstance(value, str) else ""
-    raise ValueError(
-        f"parameter {name!r} of chapter {chapter} must be of type {annotation}, "
-        f"but it was given {value!r}, a {type(value).__name__}{hint}."
+def _unknown_parameter(name: str, declared: Iterable[str], chapter: str) -> str:
+    own = (
+        f"Yours? Declare it in the parameters cell of {chapter}.ipynb, or call check_parameters with your copy's name."
     )
+    return f"{_unknown('parameter', name, declared, f'chapter {chapter}')} {own}"
+
+
+def _defaults(declared: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return the defaults that are literals, as those of the book are."""
+    values = {}
+    for name, record in declared.items():
+        with contextlib.suppress(ValueError, SyntaxError):
+            values[name] = ast.literal_eval(record["default"])
+    return values
 
 
 def _locate(chapter: str) -> Path | None:
     here = Path.cwd()
-    project = Path(__file__).resolve().parents[2]
-    folders = (here, here / "chapters", project / "chapters")
+    folders = [here, here / "chapters"] + ([project.ROOT / "chapters"] if project.ROOT else [])
     return next((path for folder in folders if (path := folder / f"{chapter}.ipynb").is_file()), None)
 
 

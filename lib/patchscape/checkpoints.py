@@ -1,5 +1,10 @@
-"""The state of a training that goes on from epoch to epoch, and the file that it can be continued from."""
+"""The state of a training that goes on from epoch to epoch, and the files that it can be continued from.
 
+The path of phi is the large part of it, and the one that can be missed: it lies in a file of its own, in the folder
+`large` beside the other. If that is lost, so is the path, and nothing else.
+"""
+
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +26,7 @@ class State(NamedTuple):
         best: parameters at the least training loss so far.
         epoch_of_best: (S,); -1 before the first.
         history: name of a curve -> its values.
-        path: phi at the start and, if it is kept, after every epoch.
+        path: phi at the start and, if it is kept, after every epoch; None if a part of it was lost.
         snapshot_logits: (S, n_test, C), sum over the snapshots so far.
         wall: seconds spent.
         codes: versions of the code that took part.
@@ -32,7 +37,7 @@ class State(NamedTuple):
     best: model.Params
     epoch_of_best: np.ndarray
     history: dict[str, list[np.ndarray]]
-    path: list[np.ndarray]
+    path: list[np.ndarray] | None
     snapshot_logits: np.ndarray
     wall: float
     codes: tuple[str, ...]
@@ -98,20 +103,33 @@ def advance(
     )
 
 
+def path_file(checkpoint: str | Path) -> Path:
+    """Returns where the path of phi of a checkpoint lies."""
+    return Path(checkpoint).parent / "large" / Path(checkpoint).name
+
+
 def save(path: str | Path, state: State, meta: dict[str, Any]) -> None:
-    """Writes a state, in place of the one that the file held.
+    """Writes a state, in place of the one that the file held, and the path of phi beside it if it is kept.
 
     Args:
         path: the file.
-        state: to be kept; its `path` only if the identity says so.
+        state: to be kept.
         meta: `identity` of the run, with `keep_trajectory`, and `provenance`.
     """
+    # The path first: one that is longer than the state says is cut, one that is too short is lost.
+    if meta["identity"]["keep_trajectory"] and state.path is not None:
+        results.write(path_file(path), {"path": np.stack(state.path)}, {"identity": meta["identity"]})
     arrays = {name: np.stack(value) for name, value in state.history.items()}
     arrays |= {"epoch_of_best": state.epoch_of_best, "snapshot_logits": state.snapshot_logits}
     leaves = jax.tree.leaves((state.params, state.moments, state.best))
     arrays |= {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    arrays |= {"path": np.stack(state.path)} if meta["identity"]["keep_trajectory"] else {}
     results.write(path, arrays, meta | {"wall_s": state.wall, "codes": list(state.codes)})
+
+
+def remove(path: str | Path) -> None:
+    """Removes a checkpoint and its path of phi, as far as they are there."""
+    Path(path).unlink(missing_ok=True)
+    path_file(path).unlink(missing_ok=True)
 
 
 def restore(path: str | Path, identity: dict[str, Any], fresh: State) -> State:
@@ -129,19 +147,33 @@ def restore(path: str | Path, identity: dict[str, Any], fresh: State) -> State:
         ValueError: if the file is damaged or belongs to another run.
     """
     arrays, meta = results.read(path)
-    if meta["identity"] != identity:
+    if meta.get("identity") != identity:
         raise ValueError(f"{path} belongs to another run: delete it or name another checkpoint.")
     leaves, structure = jax.tree.flatten((fresh.params, fresh.moments, fresh.best))
     leaves = [jnp.asarray(arrays[f"state_{i}"]) for i in range(len(leaves))]
     params, moments, best = jax.tree.unflatten(structure, leaves)
+    history = {name: list(arrays[name]) for name in fresh.history}
+    walked = fresh.path
+    if identity["keep_trajectory"]:
+        walked = _path(path_file(path), identity, len(history["train_loss"]) + 1)
     return State(
         params=params,
         moments=moments,
         best=best,
         epoch_of_best=arrays["epoch_of_best"],
-        history={name: list(arrays[name]) for name in fresh.history},
-        path=list(arrays["path"]) if identity["keep_trajectory"] else fresh.path,
+        history=history,
+        path=walked,
         snapshot_logits=arrays["snapshot_logits"],
         wall=meta["wall_s"],
         codes=tuple(dict.fromkeys([*meta["codes"], *fresh.codes])),
     )
+
+
+def _path(path: Path, identity: dict[str, Any], size: int) -> list[np.ndarray] | None:
+    """The first points of a kept path of phi, or None with a warning if there are not so many."""
+    if path.exists():
+        arrays, meta = results.read(path)
+        if meta["identity"] == identity and len(arrays["path"]) >= size:
+            return list(arrays["path"][:size])
+    warnings.warn(f"{path} is missing or too short: this run will have no trajectory.", stacklevel=3)
+    return None

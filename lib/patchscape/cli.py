@@ -51,6 +51,9 @@ Seeds = Annotated[
 @app.callback()
 def _main() -> None:
     """Executable companion of arXiv:2504.19239. Anything wrong ends in one sentence and exit status 1."""
+    from patchscape import runtime
+
+    runtime.keep_programs()
 
 
 @app.command()
@@ -67,7 +70,7 @@ def train(
 
     The commands results, verify, measure and curvature find the file in the folder `runs` of the present folder.
     """
-    from patchscape import config, data, training
+    from patchscape import checkpoints, config, data, training
 
     run = {"paper": config.paper, "digits": config.digits}[preset](n_patches, depth)
     if epochs is not None:
@@ -82,7 +85,7 @@ def train(
     _say(f"training {path.stem}: it compiles first, then counts epochs")
     trained = training.train(run, images, seeds=seeds, checkpoint=checkpoint, keep_trajectory=trajectory, progress=True)
     training.store(path, run, trained)
-    checkpoint.unlink(missing_ok=True)
+    checkpoints.remove(checkpoint)
     typer.echo(path)
     for number, one in enumerate(seeds):
         epoch = trained.minimum_epoch[number]
@@ -106,21 +109,18 @@ def curvature(
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
     import time
 
-    from patchscape import curvature as curv
-    from patchscape import data, full_data, jobs
+    from patchscape import jobs
 
     if not 0 < tol < 1:
         raise ValueError(f"tol={tol}: choose a number between 0 and 1.")
     run, record = jobs.read_run(file)
-    minimum = jobs.minimum(record, number)
     if k > run.model.n_params:
         raise ValueError(f"k={k}: choose at most {run.model.n_params}, the number of parameters.")
+    jobs.minimum(record, number)
     _need_device()
     _say(f"computing at the minimum of seed {record.meta['seeds'][number]} ({run.model.n_params} parameters)")
-    images = data.load_run(run)
-    loss = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels, chunk)
     start = time.perf_counter()
-    found = curv.eigenpairs(loss.at(full_data.flatten(minimum)).hessian, loss.size, k, seed=0, tol=tol)
+    found = jobs.eigenpairs(file, number, k, tol=tol, chunk=chunk)
     wall = time.perf_counter() - start
     for value, residual in zip(found.values, found.residuals, strict=True):
         typer.echo(f"{value:.6f}  residual {residual:.2e}")

@@ -7,13 +7,13 @@ Every constant is labelled with where it comes from: `paper` (arXiv:2504.19239),
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Aggregation = Literal["mean", "sum"]
-Dataset = Literal["mnist", "fashion_mnist", "digits"]
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
@@ -143,6 +143,12 @@ class ModelConfig(_Frozen):
         q, offsets = self.n_qubits, self.offsets
         return max(sum(o <= i < o + q for o in offsets) for i in range(self.image_side)) ** 2
 
+    @property
+    def coverage(self) -> float:
+        """Share of the pixels that at least one patch covers."""
+        seen = {i for first in self.offsets for i in range(first, first + self.n_qubits)}
+        return (len(seen) / self.image_side) ** 2
+
 
 class TrainConfig(_Frozen):
     """The training protocol; the defaults are the author's for depth 50."""
@@ -159,7 +165,7 @@ class RunConfig(_Frozen):
 
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
-    dataset: Dataset = "mnist"
+    dataset: str = "mnist"  # paper; or digits, fashion_mnist, or the name of your own images
     # ours: images of the first classes only; None: as many classes as outputs, and not part of the name (paper)
     data_classes: Annotated[int, Field(ge=2)] | None = Field(None, exclude_if=lambda given: given is None)
     n_train: Annotated[int, Field(ge=1)] | None = None  # None: every image (paper)
@@ -168,6 +174,8 @@ class RunConfig(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
+        if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", self.dataset):  # it is part of the names of files
+            raise ValueError(f"dataset={self.dataset!r}: choose up to 40 letters, digits and underscores.")
         if self.data_classes is not None and self.data_classes >= self.model.n_classes:
             raise ValueError(
                 f"data_classes={self.data_classes} is not fewer than n_classes={self.model.n_classes}: "

@@ -14,6 +14,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from patchscape.spectra import finite
+
 Tree = Any
 LossFn = Callable[[Tree], jax.Array]
 Product = Callable[[Tree, Tree], Tree]
@@ -166,16 +168,16 @@ def eigenpairs(
         Eigenpairs with vectors (k, size).
 
     Raises:
-        ValueError: if k, which or tol is not allowed.
+        ValueError: if k, which or tol is not allowed, or a product is not finite.
     """
     if not 1 <= k <= size or which not in ("LA", "SA") or not 0 < tol < 1:
         raise ValueError(f"k={k}, which={which!r}, tol={tol}: choose k from 1 to {size}, 'LA' or 'SA', 0 < tol < 1.")
-    count = 0
+    count, matvec = 0, finite(matvec)
 
     def counted(v: np.ndarray) -> np.ndarray:
         nonlocal count
         count += 1
-        return np.asarray(matvec(v), np.float64)
+        return matvec(v)
 
     start = np.random.default_rng(seed).standard_normal(size)
     image = counted(start)

@@ -15,18 +15,18 @@ angle needs several times the operations, and smaller products.
 Arithmetic is that of NumPy, in the precision of the angles.
 """
 
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 
-from patchscape.blocks import basis_bits, ring_signs
-from patchscape.circuit import ENCODING_AXES, LAYER_AXES, observables, split_angles
+from patchscape import segments
+from patchscape.blocks import from_real
+from patchscape.circuit import LAYER_AXES, observables
 from patchscape.config import ModelConfig
+from patchscape.segments import Block, Encoding
 
 _IMAGES = 50  # ours: images at once; sets the memory
 _ROWS = 128  # ours: rows of a triangular product computed together
-_AXES = "XYZ"
 
 
 def circuit_derivatives(
@@ -45,8 +45,8 @@ def circuit_derivatives(
         respect to the m angles and then to a shift of each of the q*q inputs, the same for all images.
     """
     phi = np.asarray(phi)
-    blocks, encodings = _prepare(cfg, phi)
-    place = _in_time(cfg)
+    blocks, encodings = segments.prepare(cfg, phi)
+    place = segments.in_time(cfg)
     size = len(place)
     jacobian = np.empty((len(patches), cfg.n_classes, size), phi.dtype)
     second = np.zeros((size, size))
@@ -56,6 +56,49 @@ def circuit_derivatives(
         second += of_part
     back = np.argsort(place)
     return jacobian[..., back], second[np.ix_(back, back)]
+
+
+def circuit_jacobian(cfg: ModelConfig, phi: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Prepares the Jacobian of one circuit's expectation values for many images.
+
+    Every observable is carried back through the circuit, and paired with the state along the generator of each angle:
+    few states to carry in place of one for every angle. The generators are kept as real matrices (`blocks`), 4^q
+    numbers for each angle of blocks 2 and 3: 0.4 GB for 8 qubits and 50 layers in single precision.
+
+    Args:
+        cfg: the model.
+        phi: (m,) angles in rad.
+
+    Returns:
+        A function of patches (N, q*q) in rad. It returns (N, K, m + q*q), derivatives with respect to the m angles and
+        then to the inputs.
+    """
+    phi = np.asarray(phi)
+    (b1, b2, b3), encodings = segments.prepare(cfg, phi)
+    size = len(b1.unitary)
+    zero = np.eye(1, size, dtype=b1.unitary.dtype)
+    along_one, start = segments.omega(b1, zero)[0], zero @ b1.unitary.T
+    basis = _real_basis(cfg.n_qubits).astype(b1.unitary.dtype)
+    along_two, along_three = (_real_generators(block, basis) for block in (b2, b3))
+    back = np.argsort(segments.in_time(cfg))
+
+    def few(patches: np.ndarray) -> np.ndarray:
+        e1, e2 = segments.encodings(cfg, encodings, patches)
+        one = segments.encode(e1, start[:, None])[:, 0]
+        two = segments.encode(e2, (one @ b2.unitary.T)[:, None])[:, 0]
+        bra_two = segments.observe(cfg, two @ b3.unitary.T) @ b3.unitary.conj()
+        bra_one = segments.undo(e2, bra_two) @ b2.unitary.conj()
+        bra_zero = segments.undo(e1, bra_one) @ b1.unitary.conj()
+        parts = [
+            (bra_zero.conj() @ along_one.T).real,
+            _by_encoding(e1, bra_one, one),
+            _by_block(along_two, bra_one @ basis.conj(), one @ basis.conj()),
+            _by_encoding(e2, bra_two, two),
+            _by_block(along_three, bra_two @ basis.conj(), two @ basis.conj()),
+        ]
+        return 2 * np.concatenate(parts, -1)[..., back]
+
+    return lambda patches: np.concatenate([few(patches[i : i + _IMAGES]) for i in range(0, len(patches), _IMAGES)])
 
 
 def state_directions(cfg: ModelConfig, phi: np.ndarray, patch: np.ndarray) -> np.ndarray:
@@ -74,155 +117,60 @@ def state_directions(cfg: ModelConfig, phi: np.ndarray, patch: np.ndarray) -> np
         the spectrum.
     """
     phi = np.asarray(phi)
-    blocks, encodings = _prepare(cfg, phi)
-    psi, kets = _states(blocks, _encodings(cfg, encodings, np.asarray(patch)[None]))[-1]
+    blocks, encodings = segments.prepare(cfg, phi)
+    psi, kets = _states(blocks, segments.encodings(cfg, encodings, np.asarray(patch)[None]))[-1]
     kets = kets[0] - np.outer(kets[0] @ psi[0].conj(), psi[0])
-    of_phi = np.argsort(_in_time(cfg))[: len(phi)]
+    of_phi = np.argsort(segments.in_time(cfg))[: len(phi)]
     moved = np.zeros(len(phi))
     found = np.linalg.svd(kets[of_phi].view(phi.dtype), compute_uv=False)
     moved[: len(found)] = found
     return moved
 
 
-def _in_time(cfg: ModelConfig) -> np.ndarray:
-    """Which angle (of phi, then of the inputs) comes first, second, ... in time; gates on other wires commute."""
-    q, m = cfg.n_qubits, cfg.n_params_per_qnn
-    blocks, encodings = split_angles(cfg, np.arange(m))
-    pixels = m + np.arange(q * q).reshape(2, q, q // 2, 1)
-    around = [np.concatenate([e[..., :1], x, e[..., 1:]], -1) for e, x in zip(encodings, pixels, strict=True)]
-    return np.concatenate([part.ravel() for part in (blocks[0], around[0], blocks[1], around[1], blocks[2])])
+def _states(blocks: list[Block], encodings: list[Encoding]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """States and their derivatives along all angles so far, at the four places where they are needed.
 
-
-class _Block(NamedTuple):
-    """A block's unitary (D, D), and its part up to each layer of rotations (d, 2, D, D).
-
-    Omega of the angle on wire w of a layer is U^H (-i/2 P_w) U, with U the part up to that layer.
+    Returns:
+        States (N, D) and derivatives (N, a, D) before block 1 (one state for all images), after each encoding, and at
+        the end. The derivatives before a block include those along the block's own angles.
     """
-
-    unitary: np.ndarray
-    stages: np.ndarray
-
-
-class _Encoding(NamedTuple):
-    """An encoding layer for N images: one factor for each half of the wires, and its generators.
-
-    Attributes:
-        first: (N, 2^(q/2), 2^(q/2)).
-        last: (N, 2^(q/2), 2^(q/2)).
-        axes: (N, q, gates, 3), with Gamma = -i/2 axes . (X, Y, Z) of the wire.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
-    axes: np.ndarray
+    b1, b2, b3 = blocks
+    e1, e2 = encodings
+    size = len(b1.unitary)
+    zero = np.eye(1, size, dtype=b1.unitary.dtype)
+    places = [(zero, segments.omega(b1, zero))]
+    for encoding, before, after in ((e1, b1, b2), (e2, b2, b3)):
+        state, kets = places[-1]
+        state = segments.encode(encoding, (state @ before.unitary.T)[:, None])[:, 0]
+        kets = segments.encode(encoding, kets @ before.unitary.T)
+        places.append((state, np.concatenate([kets, segments.generate(encoding, after, state)], 1)))
+    return [*places, tuple(x @ b3.unitary.T for x in places[-1])]
 
 
-@lru_cache
-def _pauli(q: int, axis: str) -> tuple[np.ndarray, np.ndarray]:
-    """Tables (q, 2^q) of each wire's Pauli matrix: (P psi)[j] = factor[j] psi[source[j]]."""
-    bits = basis_bits(q).T
-    states = np.arange(2**q)
-    source = states ^ (1 << np.arange(q)[::-1, None]) if axis in "XY" else np.tile(states, (q, 1))
-    sign = 1 - 2 * bits
-    return source, {"X": np.ones_like(sign), "Y": -1j * sign, "Z": sign}[axis].astype(np.complex64)
+def _few_images(
+    cfg: ModelConfig, blocks: list[Block], angles: list[np.ndarray], patches: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Jacobian (N, K, size) and Hessian (size, size) of a few images, angles in time order."""
+    b1, b2, b3 = blocks
+    e1, e2 = encodings = segments.encodings(cfg, angles, patches)
+    *places, (psi, kets) = _states(blocks, encodings)
+    real = psi.real.dtype
+    observed = segments.observe(cfg, psi)  # (N, K, D)
 
-
-def _gate(axis: str, angle: np.ndarray) -> np.ndarray:
-    """exp(-i angle P / 2), (..., 2, 2)."""
-    c, s = np.cos(angle / 2), np.sin(angle / 2)
-    x, y = (s, 0 * s) if axis == "X" else (0 * s, s)
-    return np.stack([np.stack([c + 0j, -1j * x - y], -1), np.stack([-1j * x + y, c + 0j], -1)], -2)
-
-
-def _turn(axis: str, angle: np.ndarray) -> np.ndarray:
-    """What exp(-i angle P / 2) does to the Bloch vector, (..., 3, 3)."""
-    k = _AXES.index(axis)
-    a, b = (k + 1) % 3, (k + 2) % 3
-    turn = np.zeros((*angle.shape, 3, 3), angle.dtype)
-    turn[..., k, k] = 1
-    turn[..., a, a] = turn[..., b, b] = np.cos(angle)
-    turn[..., b, a] = np.sin(angle)
-    turn[..., a, b] = -np.sin(angle)
-    return turn
-
-
-def _kron(matrices: np.ndarray) -> np.ndarray:
-    """Kronecker product over the second axis of (N, k, 2, 2): (N, 2^k, 2^k)."""
-    out = matrices[:, 0]
-    for i in range(1, matrices.shape[1]):
-        out = np.einsum("nab,ncd->nacbd", out, matrices[:, i]).reshape(len(out), *(2 * s for s in out.shape[1:]))
-    return out
-
-
-def _block(angles: np.ndarray, before: np.ndarray, after: np.ndarray) -> _Block:
-    """A block with angles (d, 2, q), between two diagonal matrices of signs."""
-    d, _, q = angles.shape
-    dtype = np.result_type(angles, np.complex64)
-    ring = ring_signs(q)
-    u = np.diag(before).astype(dtype)
-    stages = np.empty((d, 2, len(u), len(u)), dtype)
-    for layer in range(d):
-        for i, axis in enumerate(LAYER_AXES):
-            gates = _gate(axis, angles[layer, i]).astype(dtype)[None]
-            half = q // 2
-            u = np.einsum("ab,bcj->acj", _kron(gates[:, :half])[0], u.reshape(2**half, -1, len(u)), optimize=True)
-            u = np.matmul(_kron(gates[:, half:])[0], u).reshape(2**q, -1)
-            stages[layer, i] = u
-        u = ring[:, None].astype(angles.dtype) * u
-    return _Block(after[:, None].astype(angles.dtype) * u, stages)
-
-
-def _encoding(angles: np.ndarray, pixels: np.ndarray) -> _Encoding:
-    """An encoding layer with angles (q, q/2, 2) and pixels (N, q, q/2)."""
-    count, q, _ = pixels.shape
-    steps = []
-    for j in range(q // 2):
-        around = [np.broadcast_to(angles[:, j, side], (count, q)) for side in range(2)]
-        steps += zip(ENCODING_AXES[j % 2], (around[0], pixels[..., j], around[1]), strict=True)
-    matrix, turn, axes = np.eye(2), np.eye(3, dtype=pixels.dtype), []
-    for axis, angle in steps:
-        matrix = _gate(axis, angle) @ matrix
-    for axis, angle in reversed(steps):
-        axes.append(np.broadcast_to(turn[..., _AXES.index(axis)], (count, q, 3)))
-        turn = turn @ _turn(axis, angle)
-    matrix = matrix.astype(np.result_type(pixels, np.complex64))
-    return _Encoding(_kron(matrix[:, : q // 2]), _kron(matrix[:, q // 2 :]), np.stack(axes[::-1], 2))
-
-
-def _encode(encoding: _Encoding, states: np.ndarray) -> np.ndarray:
-    """Applies an encoding to states (N or 1, a, D)."""
-    m, count = encoding.first.shape[1], len(encoding.first)
-    s = np.broadcast_to(states, (count, *states.shape[1:])).reshape(count, -1, m)
-    s = np.matmul(s, encoding.last.swapaxes(1, 2)).reshape(count, -1, m, m)
-    return np.matmul(encoding.first[:, None], s).reshape(count, -1, m * m)
-
-
-def _undo(encoding: _Encoding, states: np.ndarray) -> np.ndarray:
-    first, last = (half.conj().swapaxes(1, 2) for half in (encoding.first, encoding.last))
-    return _encode(encoding._replace(first=first, last=last), states)
-
-
-def _omega(block: _Block, x: np.ndarray) -> np.ndarray:
-    """Omega of all angles of the block, in time order, times x (N, D): (N, a, D)."""
-    depth, sides, size, _ = block.stages.shape
-    q = size.bit_length() - 1
-    out = np.empty((depth * sides, len(x), q, size), x.dtype)
-    for i, axis in enumerate(LAYER_AXES):
-        source, factor = _pauli(q, axis)
-        for layer in range(depth):
-            u = block.stages[layer, i]
-            turned = x.dtype.type(-0.5j) * factor.astype(x.dtype) * (x @ u.T).take(source, 1)
-            np.matmul(turned.reshape(-1, size), u.conj(), out=out[sides * layer + i].reshape(-1, size))
-    return out.swapaxes(0, 1).reshape(len(x), -1, size)
-
-
-def _generate(encoding: _Encoding, block: _Block, x: np.ndarray) -> np.ndarray:
-    """Gamma of all angles of the encoding, then Omega of all angles of the block after it, times x (N, D)."""
-    count, q = encoding.axes.shape[:2]
-    paulis = [_pauli(q, axis) for axis in _AXES]
-    turned = np.stack([factor.astype(x.dtype) * x.take(source, 1) for source, factor in paulis], 2)  # (N, q, 3, D)
-    by_gamma = np.matmul(x.dtype.type(-0.5j) * encoding.axes, turned).reshape(count, -1, x.shape[1])
-    return np.concatenate([by_gamma, _omega(block, x)], 1)
+    # the bra carried back: to after encoding 2, to after encoding 1, to the start, where all images meet in one state
+    beta_two = np.einsum("nk,nkd->nd", weights.astype(real), observed) @ b3.unitary.conj()
+    beta_one = segments.undo(e2, beta_two[:, None])[:, 0] @ b2.unitary.conj()
+    beta_zero = (segments.undo(e1, beta_one[:, None])[:, 0] @ b1.unitary.conj()).sum(0, keepdims=True)
+    bras = [
+        segments.omega(b1, beta_zero),
+        segments.generate(e1, b2, beta_one),
+        segments.generate(e2, b3, beta_two),
+    ]
+    rows = [_overlap(bra, place[1]) for bra, place in zip(bras, places, strict=True)]
+    later = np.concatenate([np.pad(row, ((0, 0), (0, kets.shape[1] - row.shape[1]))) for row in rows])
+    half = np.tril(_overlap(_weighted(cfg, weights.astype(real), kets), kets) - later)
+    jacobian = 2 * np.matmul(observed.view(real), kets.view(real).swapaxes(1, 2))
+    return jacobian, 2 * (half + np.tril(half, -1).T)
 
 
 def _overlap(bras: np.ndarray, kets: np.ndarray) -> np.ndarray:
@@ -243,82 +191,56 @@ def _overlap(bras: np.ndarray, kets: np.ndarray) -> np.ndarray:
     return total
 
 
-def _prepare(cfg: ModelConfig, phi: np.ndarray) -> tuple[list[_Block], list[np.ndarray]]:
-    """The three blocks, and the angles of both encodings."""
-    angles, encodings = split_angles(cfg, phi)
-    no_ring, ring = np.ones(2**cfg.n_qubits), ring_signs(cfg.n_qubits)
-    # The ring after an encoding is the first thing in the next block; the last ring is left out of the ansatz.
-    ends = (no_ring, no_ring), (ring, no_ring), (ring, ring)
-    return [_block(a, *signs) for a, signs in zip(angles, ends, strict=True)], encodings
-
-
-def _encodings(cfg: ModelConfig, angles: list[np.ndarray], patches: np.ndarray) -> list[_Encoding]:
-    q = cfg.n_qubits
-    pixels = patches.reshape(len(patches), 2, q, q // 2)
-    return [_encoding(a, pixels[:, stage]) for stage, a in enumerate(angles)]
-
-
-def _states(blocks: list[_Block], encodings: list[_Encoding]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """States and their derivatives along all angles so far, at the four places where they are needed.
-
-    Returns:
-        States (N, D) and derivatives (N, a, D) before block 1 (one state for all images), after each encoding, and at
-        the end. The derivatives before a block include those along the block's own angles.
-    """
-    b1, b2, b3 = blocks
-    e1, e2 = encodings
-    size = len(b1.unitary)
-    zero = np.eye(1, size, dtype=b1.unitary.dtype)
-    places = [(zero, _omega(b1, zero))]
-    for encoding, before, after in ((e1, b1, b2), (e2, b2, b3)):
-        state, kets = places[-1]
-        state = _encode(encoding, (state @ before.unitary.T)[:, None])[:, 0]
-        kets = _encode(encoding, kets @ before.unitary.T)
-        places.append((state, np.concatenate([kets, _generate(encoding, after, state)], 1)))
-    return [*places, tuple(x @ b3.unitary.T for x in places[-1])]
-
-
-def _few_images(
-    cfg: ModelConfig, blocks: list[_Block], angles: list[np.ndarray], patches: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Jacobian (N, K, size) and Hessian (size, size) of a few images, angles in time order."""
-    b1, b2, b3 = blocks
-    e1, e2 = encodings = _encodings(cfg, angles, patches)
-    *places, (psi, kets) = _states(blocks, encodings)
-    real = psi.real.dtype
-    observed = _observe(cfg, psi)  # (N, K, D)
-
-    # the bra carried back: to after encoding 2, to after encoding 1, to the start, where all images meet in one state
-    beta_two = np.einsum("nk,nkd->nd", weights.astype(real), observed) @ b3.unitary.conj()
-    beta_one = _undo(e2, beta_two[:, None])[:, 0] @ b2.unitary.conj()
-    beta_zero = (_undo(e1, beta_one[:, None])[:, 0] @ b1.unitary.conj()).sum(0, keepdims=True)
-    bras = [
-        _omega(b1, beta_zero),
-        _generate(e1, b2, beta_one),
-        _generate(e2, b3, beta_two),
-    ]
-    rows = [_overlap(bra, place[1]) for bra, place in zip(bras, places, strict=True)]
-    later = np.concatenate([np.pad(row, ((0, 0), (0, kets.shape[1] - row.shape[1]))) for row in rows])
-    half = np.tril(_overlap(_weighted(cfg, weights.astype(real), kets), kets) - later)
-    jacobian = 2 * np.matmul(observed.view(real), kets.view(real).swapaxes(1, 2))
-    return jacobian, 2 * (half + np.tril(half, -1).T)
-
-
-def _observe(cfg: ModelConfig, psi: np.ndarray) -> np.ndarray:
-    """The observables times states: (N, K, D) from (N, D)."""
-    tables = [(axis, *_pauli(cfg.n_qubits, axis), wire) for axis, wire in observables(cfg)]
-    return np.stack(
-        [factor[wire].astype(psi.dtype) * psi.take(source[wire], 1) for _, source, factor, wire in tables], 1
-    )
-
-
 def _weighted(cfg: ModelConfig, weights: np.ndarray, kets: np.ndarray) -> np.ndarray:
     """sum_k weights[n, k] O_k times kets (N, a, D): a small matrix on the measured wires, different for each image."""
     wires = cfg.n_classes // 2
-    tables = [(*_pauli(wires, axis), wire) for axis, wire in observables(cfg)]
+    tables = [(*segments.pauli(wires, axis), wire) for axis, wire in observables(cfg)]
     matrices = np.stack(
         [factor[wire].real[:, None] * np.eye(2**wires)[source[wire]] for source, factor, wire in tables]
     )
     small = np.einsum("nk,kab->nab", weights, matrices.astype(weights.dtype))
     parts = kets.view(weights.dtype).reshape(*kets.shape[:2], 2**wires, -1)
     return np.matmul(small[:, None], parts).reshape(*kets.shape[:2], -1).view(kets.dtype)
+
+
+def _real_basis(q: int) -> np.ndarray:
+    """States that the time reversal of `blocks` leaves alone, as columns (2^q, 2^q)."""
+    one = np.eye(2**q, dtype=np.float32)
+    re, im = np.asarray(from_real(np.stack([one, np.zeros_like(one)], 1)), np.float64)
+    # the entries are 0 and +-1 over the root of 2, here in double precision
+    return np.round(np.sqrt(2) * (re + 1j * im)) / np.sqrt(2)
+
+
+def _real_generators(block: Block, basis: np.ndarray) -> np.ndarray:
+    """Omega of all angles of a block, in time order, as real matrices (a, D, D) in the basis."""
+    depth, sides, size, _ = block.stages.shape
+    q = size.bit_length() - 1
+    out = np.empty((depth, sides, q, size, size), basis.real.dtype)
+    for i, axis in enumerate(LAYER_AXES):
+        source, factor = segments.pauli(q, axis)
+        for layer in range(depth):
+            u = block.stages[layer, i] @ basis
+            turned = basis.dtype.type(-0.5j) * factor[..., None].astype(basis.dtype) * u[source]
+            bra, ket = (np.concatenate([x.real, x.imag], -2) for x in (u, turned))
+            np.matmul(bra.T, ket, out=out[layer, i])  # Re (bra^H ket): the imaginary part is zero
+    return out.reshape(-1, size, size)
+
+
+def _by_block(generators: np.ndarray, bras: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Re <bra | Omega_a state> (N, K, a) from bras (N, K, D) and states (N, D) in the real basis."""
+    size = states.shape[1]
+    moved = np.concatenate([states.real, states.imag]) @ generators.reshape(-1, size).T
+    re, im = moved.reshape(2, len(states), -1, size).swapaxes(-1, -2)
+    return bras.real @ re + bras.imag @ im
+
+
+def _by_encoding(encoding: Encoding, bras: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Re <bra | Gamma_a state> (N, K, a) from bras (N, K, D) and states (N, D) after the encoding."""
+    count, q = encoding.axes.shape[:2]
+    half = states.dtype.type(-0.5j)
+    along = [
+        half * factor.astype(states.dtype) * states.take(source, 1)
+        for source, factor in (segments.pauli(q, a) for a in segments.AXES)
+    ]
+    found = (bras.conj() @ np.concatenate(along, 1).swapaxes(1, 2)).real.reshape(count, -1, 3, q)
+    return np.einsum("nkpw,nwgp->nkwg", found, encoding.axes, optimize=True).reshape(count, bras.shape[1], -1)

@@ -57,6 +57,15 @@ class Decomposition(NamedTuple):
         return out
 
 
+def own_parameters(cfg: ModelConfig) -> tuple[np.ndarray, int]:
+    """Returns which parameters each circuit depends on (n, M), and how many there are, as `Decomposition` has them."""
+    n_phi = cfg.n_patches * cfg.n_params_per_qnn
+    own = np.arange(n_phi).reshape(cfg.n_patches, -1)
+    if not cfg.shared_bias:
+        return own, n_phi
+    return np.concatenate([own, n_phi + model.patch_pixels(cfg)], 1), n_phi + cfg.image_side**2
+
+
 def decompose(
     cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: jax.Array, *, norms: bool = True
 ) -> Decomposition:
@@ -74,31 +83,26 @@ def decompose(
     Returns:
         The parts, float64; as precise as the parameters.
     """
-    n, m, k = cfg.n_patches, cfg.n_params_per_qnn, cfg.n_classes
-    factor = cfg.factor
+    m, k, factor = cfg.n_params_per_qnn, cfg.n_classes, cfg.factor
     shifted = jnp.asarray(angles) + params["bias"] if cfg.shared_bias else jnp.asarray(angles)
     patches = np.asarray(model.cut_patches(cfg, shifted))
     z = factor * sum(_outputs(cfg, phi, x) for phi, x in zip(params["phi"], patches, strict=True))
     probability = np.asarray(jax.nn.softmax(z), np.float64)
     labels = np.asarray(labels)
     r = probability - np.eye(k)[labels]
-    count, pixels = len(r), model.patch_pixels(cfg)
-    size = n * m + (cfg.image_side**2 if cfg.shared_bias else 0)
+    count, (indices, size) = len(r), own_parameters(cfg)
     jacobian, blocks, largest = np.zeros((count, k, size)), [], []
-    indices = np.arange(n * m).reshape(n, m)
-    if cfg.shared_bias:
-        indices = np.concatenate([indices, n * m + pixels], 1)
     for own, phi, x in zip(indices, params["phi"], patches, strict=True):
         j, second = circuit_derivatives(cfg, np.asarray(phi), x, r / count)
         if norms:
             largest.append([np.linalg.norm(part, 2, axis=(1, 2)).max() for part in (j[..., :m], j[..., m:])])
         jacobian[..., own] += factor * j[..., : len(own)]
         blocks.append(factor * second[: len(own), : len(own)])
-    root = np.matmul(_root(probability), jacobian) / np.sqrt(count)
+    rows = np.matmul(root(probability), jacobian) / np.sqrt(count)
     of_parameters, of_inputs = np.max(largest, axis=0) if norms else (np.nan, np.nan)
     return Decomposition(
         loss=float(model.cross_entropy(z, labels)),
-        root=root.reshape(-1, size),
+        root=rows.reshape(-1, size),
         own=indices,
         residual_blocks=np.stack(blocks),
         gradient=np.einsum("ik,ikm->m", r, jacobian) / count,
@@ -177,7 +181,7 @@ def _every_output(cfg: ModelConfig, phi: jax.Array, x: jax.Array) -> jax.Array:
     return simulator.expectations(cfg, simulator.prepare(cfg, phi), x)
 
 
-def _root(pi: np.ndarray) -> np.ndarray:
-    """Matrices S (N, K, K) with S^T S = diag(pi) - pi pi^T."""
+def root(pi: np.ndarray) -> np.ndarray:
+    """Matrices S (N, K, K) with S^T S = diag(pi) - pi pi^T, for probabilities pi (N, K)."""
     s = np.sqrt(pi)
     return np.einsum("ij,jk->ijk", s, np.eye(pi.shape[1])) - s[:, :, None] * pi[:, None, :]

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 from patchscape import config
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
-Level = Literal["full", "core", "top"]
+Level = Literal["full", "core", "top", "leading"]
+LARGE = ("top", "leading")  # models that are too large for a dense matrix
 
 
 class Job(NamedTuple):
@@ -21,7 +22,8 @@ class Job(NamedTuple):
         run: the configuration; its seed is the first one.
         seeds: one training run each.
         level: what is measured at the minima. "full": everything, also after refinement; "core": both ends of the
-            spectrum and the Gauss-Newton part; "top": the largest eigenvalue and the gradient.
+            spectrum and the Gauss-Newton part; "top": the largest eigenvalue and the gradient, by products; "leading":
+            both ends of the spectrum and its density, by products.
         studies: names of the questions that this job helps to answer.
     """
 
@@ -85,12 +87,14 @@ def _controls() -> Iterator[Job]:
 
 
 def _paper() -> Iterator[Job]:
-    for depth, n in product(config.PAPER_LEARNING_RATES, config.PAPER_PATCHES):
-        run = config.paper(n, depth)
-        yield Job(run, (run.seed,), "top", ("replay",))
-    for depth, n in product(config.PAPER_LEARNING_RATES, config.PAPER_PATCHES):
-        run = config.paper(n, depth, seed=config.PAPER_SEED + 1)
-        yield Job(run, tuple(range(run.seed, run.seed + 9)), "top", ("seeds",))
+    points = [(n, depth) for n in config.PAPER_PATCHES for depth in config.PAPER_LEARNING_RATES]
+    for n, depth in points:
+        run, level = config.paper(n, depth), "leading" if n == 4 or depth == 50 else "top"
+        yield Job(run, (run.seed,), level, ("replay",))
+    # ours: the smallest models first, as each point takes hours; four seeds, then five more
+    for seeds, (depth, n) in product((range(1, 5), range(5, 10)), sorted((d, n) for n, d in points)):
+        first = config.PAPER_SEED + seeds[0]
+        yield Job(config.paper(n, depth, seed=first), tuple(range(first, first + len(seeds))), "top", ("seeds",))
 
 
 def _datasets() -> Iterator[Job]:
@@ -130,3 +134,8 @@ def jobs(grid: str) -> dict[str, Job]:
 def names() -> tuple[str, ...]:
     """Returns the names of all grids."""
     return tuple(_GRIDS)
+
+
+def stored() -> tuple[str, ...]:
+    """Returns the names of the grids that the book reads: all but `smoke`, which is there to try things out."""
+    return tuple(name for name in _GRIDS if name != "smoke")

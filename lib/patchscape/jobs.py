@@ -15,9 +15,21 @@ import numpy as np
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from patchscape import data, landscape, measurement, model, results, training
+from patchscape import (
+    checkpoints,
+    curvature,
+    data,
+    full_data,
+    landscape,
+    measurement,
+    model,
+    points,
+    results,
+    training,
+)
 from patchscape.config import RunConfig
-from patchscape.grids import Job
+from patchscape.grids import LARGE, Job
+from patchscape.recorded import recorded
 
 SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
 SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
@@ -116,7 +128,7 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
             return path
         checkpoint = _unfinished(path)
         if redo:
-            checkpoint.unlink(missing_ok=True)
+            checkpoints.remove(checkpoint)
         trained = training.train(
             job.run,
             data.load_run(job.run),
@@ -125,8 +137,10 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
             keep_trajectory=True,
             progress=progress,
         )
-        training.store(path, job.run, trained, extra=_principal(trained), keep_trajectory=job.level == "top")
-        checkpoint.unlink(missing_ok=True)
+        training.store(
+            path, job.run, trained, extra=_principal(trained, plane=job.level in LARGE), keep_trajectory=False
+        )
+        checkpoints.remove(checkpoint)
     return path
 
 
@@ -161,10 +175,11 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
             saved = results.read(unfinished)
             if saved.meta["identity"] == identity:
                 found, wall = _unstack(saved.arrays), saved.meta["wall_s"]
-        prepared = measurement.prepare(job.run)
+        prepared = measurement.prepare(job.run, images_of(record))
         for number in tqdm(range(len(found), len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
             start = time.perf_counter()
-            found.append(measurement.at(prepared, minimum(record, number), job.level))
+            point, products = minimum(record, number), _products(path, number)
+            found.append(measurement.at(prepared, point, job.level, _recorded(products, identity["run_file"])))
             wall += time.perf_counter() - start
             if number + 1 < len(job.seeds):
                 results.write(unfinished, _stack(found), {"identity": identity, "wall_s": wall})
@@ -178,13 +193,14 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
         }
         results.write(path, _stack(found), meta)
         unfinished.unlink(missing_ok=True)
+        _remove_products(path)
     return path
 
 
 def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
-    """Adds to the curvature file of a job what older code did not measure.
+    """Adds to the curvature file of a job what older code, or a lower level, did not measure.
 
-    Losses and accuracies at the minima, traces of G, and what T4 and T5 expect.
+    Losses and accuracies at the minima, traces of G, what T4 and T5 expect, and for level "leading" the spectrum.
 
     Args:
         job: the job.
@@ -203,15 +219,72 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = read_pair(run_file)
-        missing = measurement.LATER - set(found.arrays)
+        missing = measurement.wanted(job.level) - set(found.arrays)
         if not missing:
             return path
-        start, prepared = time.perf_counter(), measurement.prepare(job.run)
-        numbers = tqdm(range(len(job.seeds)), disable=not progress, unit="minimum", desc=job.name)
-        new = _stack([measurement.only(prepared, minimum(record, number), missing) for number in numbers])
+        start, new = time.perf_counter(), []
+        prepared = measurement.prepare(job.run, images_of(record))
+        for number in tqdm(range(len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
+            record_as = _recorded(_products(path, number), found.meta["run_file"])
+            new.append(measurement.only(prepared, minimum(record, number), missing, record_as))
+        new = _stack(new)
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": results.provenance()}
         results.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
+        _remove_products(path)
     return path
+
+
+def images_of(record: results.Record, images: data.ImageData | None = None) -> data.ImageData:
+    """Returns the images that a stored run was trained on.
+
+    Args:
+        record: of the run file.
+        images: these, if they are the user's own; None loads those that `data.load_run` knows.
+
+    Returns:
+        The data set. Files of older code have no fingerprint to compare it with: their configuration says what it is.
+
+    Raises:
+        ValueError: if the images cannot be loaded, or are not those that the run was trained on.
+    """
+    run, fingerprint = RunConfig(**record.meta["run"]), record.meta.get("images")
+    if images is None:
+        return data.load_run(run, fingerprint)
+    data.check(run, images, fingerprint)
+    return images
+
+
+def eigenpairs(
+    run_file: str | Path,
+    number: int = 0,
+    k: int = 1,
+    *,
+    images: data.ImageData | None = None,
+    tol: float = points.TOLERANCE,
+    chunk: int = full_data.CHUNK,
+) -> curvature.Eigenpairs:
+    """Computes the largest Hessian eigenvalues over all training images at a stored minimum.
+
+    Args:
+        run_file: as `training.store` writes it.
+        number: position of the seed.
+        k: number of eigenpairs.
+        images: the ones that the run was trained on, if they are the user's own.
+        tol: allowed residual relative to the largest eigenvalue in size.
+        chunk: images at once; sets the memory, not the result.
+
+    Returns:
+        Eigenpairs with vectors (k, P), bias first; eigenvalues in nats per rad^2.
+
+    Raises:
+        ValueError: if the file is damaged or no run file, has no such seed, or the images are others.
+    """
+    record = results.read(run_file)
+    params = minimum(record, number)
+    images = images_of(record, images)
+    cfg = RunConfig(**record.meta["run"]).model
+    loss = full_data.FullDataLoss(cfg, images.train_angles, images.train_labels, chunk)
+    return curvature.eigenpairs(loss.at(full_data.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
 
 
 def minimum(record: results.Record, number: int) -> model.Params:
@@ -225,8 +298,10 @@ def minimum(record: results.Record, number: int) -> model.Params:
         {"phi", "bias"}, the latter with a shared bias only.
 
     Raises:
-        ValueError: if the file has no such seed.
+        ValueError: if the file has no minima or no such seed.
     """
+    if "minimum/phi" not in record.arrays:
+        raise ValueError("this file holds no minima: give the run file that `patchscape train` or a job has written.")
     if not 0 <= number < len(record.meta["seeds"]):
         raise ValueError(f"number={number}: the run file has seeds {record.meta['seeds']}, numbered from 0.")
     prefix = "minimum/"
@@ -247,11 +322,13 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
         ValueError: if a file is damaged, or there is no stored curvature, or it is of older code and not completed.
     """
     record, found = read_pair(Path(run_file))
+    params = minimum(record, number)
     if found is None:
         raise ValueError(f"{run_file} has no curvature file beside it: `patchscape measure {run_file}` makes it.")
     if "train_loss" not in found.arrays:
         raise ValueError(f"{beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`).")
-    again = measurement.again(_prepared(RunConfig(**record.meta["run"])), minimum(record, number))
+    prepared = _prepared(RunConfig(**record.meta["run"]), record.meta.get("images"))
+    again = measurement.again(prepared, params)
     compared: dict[str, float] = {}
     for name, value in again.items():
         stored = float(found.arrays[name][number])
@@ -260,26 +337,27 @@ def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
 
 
 @lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
-def _prepared(run: RunConfig) -> measurement.Prepared:
-    return measurement.prepare(run)
+def _prepared(run: RunConfig, fingerprint: str | None) -> measurement.Prepared:
+    return measurement.prepare(run, data.load_run(run, fingerprint))
 
 
-def _principal(trained: training.Trained) -> dict[str, np.ndarray]:
-    """PCA of every trajectory: ratios, coordinates in the plane, distances from it; NaN for a run that diverged."""
-    found: dict[str, list] = {"pca_ratios": [], "pca_coordinates": [], "pca_distances": []}
+def _principal(trained: training.Trained, *, plane: bool) -> dict[str, np.ndarray]:
+    """PCA of every trajectory: ratios, coordinates, distances, and with `plane` directions; NaN if the run diverged."""
+    if trained.trajectory is None:
+        return {"pca_ratios": np.full((len(trained.seeds), _PRINCIPAL), np.nan)}
+    found: dict[str, list] = {name: [] for name in ("ratios", "coordinates", "distances", "directions")}
     for path, epoch in zip(trained.trajectory, trained.minimum_epoch, strict=True):
         path = path.reshape(len(path), -1).astype(np.float64)
-        ratios, coordinates, distances = np.full(_PRINCIPAL, np.nan), np.full((len(path), 2), np.nan), np.nan
+        ratios, distances = np.full(_PRINCIPAL, np.nan), np.full(len(path), np.nan)
+        coordinates, directions = np.full((len(path), 2), np.nan), np.full((2, path.shape[1]), np.nan)
         if len(path) >= 3 and np.all(np.isfinite(path)):
-            plane = landscape.pca_plane(path, int(epoch) + 1)
+            origin, directions, coordinates, _ = landscape.pca_plane(path, int(epoch) + 1)
             variance = np.linalg.svd(path - path.mean(0), compute_uv=False) ** 2
             ratios = np.resize(np.r_[variance / variance.sum(), np.zeros(_PRINCIPAL)], _PRINCIPAL)
-            coordinates = plane.coordinates
-            distances = np.linalg.norm(path - plane.origin - coordinates @ plane.directions, axis=1)
-        found["pca_ratios"].append(ratios)
-        found["pca_coordinates"].append(coordinates)
-        found["pca_distances"].append(np.broadcast_to(distances, len(path)))
-    return {name: np.stack(value) for name, value in found.items()}
+            distances = np.linalg.norm(path - origin - coordinates @ directions, axis=1)
+        for name, value in zip(found, (ratios, coordinates, distances, directions.astype(np.float32)), strict=True):
+            found[name].append(value)
+    return {f"pca_{name}": np.stack(value) for name, value in found.items() if plane or name != "directions"}
 
 
 def _stack(found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -292,6 +370,23 @@ def _stack(found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _unstack(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     count = len(next(iter(arrays.values()), []))
     return [{name: value[i] for name, value in arrays.items()} for i in range(count)]
+
+
+def _products(path: Path, number: int) -> Path:
+    """Start of the names of the files that keep the products of one seed."""
+    return _unfinished(path).with_suffix(f".{number}")
+
+
+def _recorded(products: Path, run_file: str) -> measurement.Record:
+    def record(name: str, matvec: measurement.Matvec) -> measurement.Matvec:
+        return recorded(matvec, products.with_name(f"{products.name}-{name}.safetensors"), run_file)
+
+    return record
+
+
+def _remove_products(path: Path) -> None:
+    for kept in _unfinished(path).parent.glob(f"{path.stem}.*-*.safetensors"):
+        kept.unlink()
 
 
 def _unfinished(path: Path) -> Path:

@@ -5,12 +5,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from patchscape import data, exact, full_data, model, points, training
+from patchscape import data, exact, full_data, model, points, spectra, training
 from patchscape.config import ModelConfig, RunConfig
-from patchscape.grids import Level
+from patchscape.grids import LARGE, Level
+
+Matvec = full_data.Matvec
+Record = Callable[[str, Matvec], Matvec]  # keeps the products of a matrix with this name, as `recorded` does
 
 WHOLE = 2500  # ours: most parameters for which all eigenvalues are computed and kept
 LATER = frozenset({"train_loss", "gauss_newton_trace_phi", "expected_gauss_newton"})  # ours: not in files of older code
+LEADING_STEPS = 50  # ours: products for the leading eigenvalues of a large model
+DENSITY_IMAGES = 10_000  # ours: the first images, for the spectral densities of a large model
+DENSITY_STEPS, DENSITY_STARTS = 30, 3  # ours: products for each start, and number of starts
 
 
 class Prepared(NamedTuple):
@@ -29,31 +35,35 @@ class Prepared(NamedTuple):
     evaluate: Callable
 
 
-def prepare(run: RunConfig) -> Prepared:
-    """Loads the images of a configuration and prepares its loss."""
-    images = data.load_run(run)
+def prepare(run: RunConfig, images: data.ImageData) -> Prepared:
+    """Prepares the loss of a configuration on its images."""
     loss = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels)
     return Prepared(run.model, images, loss, training.evaluation(run.model, images))
 
 
-def at(prepared: Prepared, params: model.Params, level: Level) -> dict[str, np.ndarray]:
+def wanted(level: Level) -> frozenset[str]:
+    """Columns that tell whether a curvature file of this level has everything, one for each part of it."""
+    more = {"top": {"lambda_max"}, "leading": {"class_mean_overlap", "density_hessian_values"}}
+    return LATER | more.get(level, set())
+
+
+def at(prepared: Prepared, params: model.Params, level: Level, record: Record) -> dict[str, np.ndarray]:
     """Measures at one minimum.
 
     Args:
         prepared: from `prepare`.
         params: at the minimum.
         level: what is measured, as in `grids.Job`.
+        record: of the products with the matrices of a large model.
 
     Returns:
         Columns of a curvature file; none if the parameters are not finite (a run that has diverged).
     """
-    cfg, loss, flat = prepared.cfg, prepared.loss, full_data.flatten(params)
+    loss, flat = prepared.loss, full_data.flatten(params)
     if not np.all(np.isfinite(flat)):
         return {}
-    if level == "top":  # too large for a dense matrix
-        point = loss.at(flat)
-        columns, _ = points.spectrum(cfg, point.gradient, point.hessian, max_steps=40, top=1, bottom=0)
-        return columns | only(prepared, params, LATER)
+    if level in LARGE:
+        return only(prepared, params, wanted(level), record)
     columns = _losses(prepared, params) | _exactly(prepared, params)
     if level == "core":
         return columns
@@ -63,13 +73,14 @@ def at(prepared: Prepared, params: model.Params, level: Level) -> dict[str, np.n
     return columns | how | {f"refined_{name}": value for name, value in again.items()}
 
 
-def only(prepared: Prepared, params: model.Params, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Measures what older code did not measure: losses, traces of G, and what T4 and T5 expect.
+def only(prepared: Prepared, params: model.Params, names: Collection[str], record: Record) -> dict[str, np.ndarray]:
+    """Measures some parts by products, whatever the size of the model.
 
     Args:
         prepared: from `prepare`.
         params: at a minimum.
-        names: those of `LATER` that are wanted.
+        names: those of `wanted` that are to be measured.
+        record: of the products.
 
     Returns:
         These columns and the others that come with them; none if the parameters are not finite.
@@ -79,12 +90,42 @@ def only(prepared: Prepared, params: model.Params, names: Collection[str]) -> di
         return columns
     if "train_loss" in names:
         columns |= _losses(prepared, params)
+    if "class_mean_overlap" in names:
+        point = _recorded(prepared.loss, flat, "all", record)
+        found = points.spectrum(
+            prepared.cfg, point.gradient, point.hessian, max_steps=LEADING_STEPS, top=points.TOP, bottom=1
+        )
+        columns |= found[0] | points.overlaps(point, *found)
+    elif "lambda_max" in names:
+        point = _recorded(prepared.loss, flat, "all", record)
+        columns |= points.spectrum(prepared.cfg, point.gradient, point.hessian, max_steps=40, top=1, bottom=0)[0]
     if "gauss_newton_trace_phi" in names:
         columns |= points.traces(prepared.loss, flat)
     if "expected_gauss_newton" in names:
         probabilities = prepared.loss.probabilities(flat)
         columns |= points.expected(prepared.cfg, params, prepared.images.train_angles, probabilities)
+    if "density_hessian_values" in names:
+        columns |= _densities(prepared, flat, record)
     return columns
+
+
+def _recorded(loss: full_data.FullDataLoss, flat: np.ndarray, images: str, record: Record) -> full_data.Point:
+    """The loss at a point, with products that are kept; `images` tells data sets apart."""
+    point = loss.at(flat)
+    kept = {name: record(f"{images}-{name}", getattr(point, name)) for name in ("hessian", "gauss_newton")}
+    return point._replace(**kept)
+
+
+def _densities(prepared: Prepared, flat: np.ndarray, record: Record) -> dict[str, np.ndarray]:
+    """Quadratures of the spectral densities of H and of G over the first images, from several starts."""
+    angles, labels, *_ = prepared.images
+    loss = full_data.FullDataLoss(prepared.cfg, angles[:DENSITY_IMAGES], labels[:DENSITY_IMAGES])
+    point, columns = _recorded(loss, flat, "density", record), {}
+    for name in ("hessian", "gauss_newton"):
+        matvec, size = getattr(point, name), loss.size
+        values, weights = spectra.quadrature(matvec, size, steps=min(DENSITY_STEPS, size), starts=DENSITY_STARTS)
+        columns |= {f"density_{name}_values": values, f"density_{name}_weights": weights}
+    return columns | {"density_images": loss.n_images}
 
 
 def again(prepared: Prepared, params: model.Params) -> dict[str, float]:

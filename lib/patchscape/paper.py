@@ -7,7 +7,7 @@ from patchscape import config, data, stored
 
 _RATIOS = ["evr_pc1", "evr_pc2"]
 _OURS = (
-    *("epoch", "train_loss", "test_loss", "test_accuracy", "lambda_max", "lambda_max_residual", "gradient_norm"),
+    *("epoch", "train_loss", "test_loss", "test_accuracy", "lambda_max", "gradient_norm"),
     *stored.ENSEMBLE,
     *("n_products", "pca_1", "pca_2", "training_s", "curvature_s", "code"),
 )
@@ -63,9 +63,9 @@ def runs() -> pd.DataFrame:
     Returns:
         Two rows per run of the author's seed, `source` "published" and "ours", one per other seed: n_patches, depth,
         seed, epoch, train_loss, test_loss (nats), test_accuracy, ensemble_test_loss (nats) and ensemble_test_accuracy
-        of the snapshot ensemble (NaN if not stored), lambda_max and its residual (nats per rad^2, NaN if not stored),
-        pca_1 and pca_2 (shares of variance), wall times of training and of the eigenvalue (seconds, NaN if unknown),
-        code. May be empty.
+        of the snapshot ensemble (NaN if not stored), lambda_max (nats per rad^2, NaN if not stored), pca_1 and pca_2
+        (shares of variance), wall times of training and of the eigenvalue (seconds, NaN if unknown), code.
+        May be empty.
     """
     folder = data.folder() / "published"
     published = pd.read_csv(folder / "minima.csv").merge(
@@ -85,7 +85,7 @@ def runs() -> pd.DataFrame:
             row |= dict(zip(stored.ENSEMBLE, of_ensemble, strict=True))
             row |= dict(zip(("pca_1", "pca_2"), ratios.loc[size["n_patches"], size["depth"]][_RATIOS], strict=True))
             rows.append(size | {"source": "published"} | row)
-        names = {"curvature_s": "hessian_s", "lambda_max_residual": "residual", "n_products": "products"}
+        names = {"curvature_s": "hessian_s", "n_products": "products"}
         rows.append(size | {"source": "ours"} | {names.get(key, key): ours[key] for key in _OURS if key in ours})
     return pd.DataFrame(rows)
 

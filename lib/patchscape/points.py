@@ -36,7 +36,7 @@ def spectrum(
         cfg: the model.
         gradient: (P,) in nats per rad, at the point.
         hessian: v -> H v there, both as in `Point`.
-        max_steps: most Hessian products.
+        max_steps: most Hessian products; one more gives the residual of the largest eigenvalue.
         top: stop when so many largest eigenvalues have converged ...
         bottom: ... and so many smallest ones.
         seed: of the random start.
@@ -55,7 +55,7 @@ def spectrum(
         "eigenvalues": _filled(values[:TOP], TOP),
         "eigenvalue_residuals": _filled(residuals[:TOP], TOP),
         "lambda_max": values[0],
-        "lambda_max_residual": residuals[0],
+        "lambda_max_residual": np.linalg.norm(hessian(vectors[0]) - values[0] * vectors[0]),  # rounding shows too
         "lambda_min": values[-1],
         "lambda_min_residual": residuals[-1],
         "gradient_norm": norm,
@@ -63,7 +63,7 @@ def spectrum(
         "vector_shares": _filled(np.column_stack([per_patch, share[:, :n_bias].sum(1)]), TOP),
         "ritz_values": _filled(values, max_steps),
         "ritz_weights": _filled(found.weights[0], max_steps),
-        "n_products": found.n_matvecs,
+        "n_products": found.n_matvecs + 1,
     }
     return columns, vectors
 

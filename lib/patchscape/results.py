@@ -36,7 +36,8 @@ def provenance() -> dict[str, Any]:
     """Returns where and with what a result is made: code version, library versions, device, time of day.
 
     Returns:
-        Plain JSON data. `code` is the git commit, with "+changes" if the package differs from it.
+        Plain JSON data. `code` is the git commit, with "+changes" if the package differs from it, and "unknown" where
+        the project is no git repository of its own.
     """
     import jax
 
@@ -58,11 +59,17 @@ def _version(name: str) -> str | None:
 
 
 def _code_version() -> str:
+    package = Path(__file__).resolve().parent
+    # in a git hook such variables name the repository of the hook
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parents[1]:
+            return "unknown"  # an archive, or an installed package, inside a repository of something else
         commit = git("rev-parse", "HEAD")
         return commit + ("+changes" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
@@ -139,9 +146,13 @@ def read(path: str | Path) -> Record:
             header = (file.metadata() or {}).get(_KEY)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): delete it and rerun.") from error
+        with Path(path).open("rb") as file:
+            ours = f'"{_KEY}"'.encode() in file.read(100)
+        if ours:
+            raise ValueError(f"{path} is not whole ({error}): delete it and rerun.") from error
+        raise ValueError(f"{path} is no run file of patchscape ({error}): name one (.safetensors).") from error
     if header is None:
-        raise ValueError(f"{path} was not written by patchscape: move it elsewhere.")
+        raise ValueError(f"{path} is no run file of patchscape: name one (.safetensors).")
     content = json.loads(header)
     if content["sha256"] != checksum(arrays, content["meta"]):
         raise ValueError(f"{path} was changed after it was written (checksum differs): delete it and rerun.")

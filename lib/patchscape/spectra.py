@@ -11,7 +11,8 @@ class Krylov(NamedTuple):
 
     Attributes:
         values: (B, k) Ritz values in decreasing order; both ends of the spectrum converge first.
-        residuals: (B, k) norms ||H v - lambda v|| of the Ritz pairs, in the unit of the values.
+        residuals: (B, k) norms ||H v - lambda v|| of the Ritz pairs, in the unit of the values, as the recurrence gives
+            them: without the rounding of the products, which a residual as small as that does not show.
         weights: (B, k) squared overlap of each Ritz vector with the random start: with the values, a quadrature rule
             of the spectral density seen from it.
         vectors: (B, k, size) unit Ritz vectors.
@@ -23,6 +24,28 @@ class Krylov(NamedTuple):
     weights: np.ndarray
     vectors: np.ndarray
     n_matvecs: int
+
+
+def finite(matvec: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Makes a product stop any iteration, with a sentence, when it is not finite.
+
+    Args:
+        matvec: (size,) -> (size,).
+
+    Returns:
+        The same, in float64. It raises a ValueError for NaN and infinity.
+    """
+
+    def product(v: np.ndarray) -> np.ndarray:
+        image = np.asarray(matvec(v), np.float64)
+        if not np.all(np.isfinite(image)):
+            raise ValueError(
+                "a product with the matrix is not finite (NaN or infinity), so it has no eigenvalues: look for "
+                "parameters, images or a loss that are not finite, or too large for single precision."
+            )
+        return image
+
+    return product
 
 
 def lanczos(
@@ -55,14 +78,14 @@ def lanczos(
         Ritz values and vectors; values that have not converged say so by their residuals.
 
     Raises:
-        ValueError: if a number is not allowed.
+        ValueError: if a number is not allowed, or a product is not finite.
     """
     if size < 1 or max_steps < 1 or not 0 < tol < 1 or top + bottom > size:
         raise ValueError(
             f"size={size}, max_steps={max_steps}, top={top}, bottom={bottom}, tol={tol}: choose size and max_steps "
             f"from 1, top + bottom at most size, 0 < tol < 1."
         )
-    rng = np.random.default_rng(seed)
+    rng, matvec = np.random.default_rng(seed), finite(matvec)
     start = rng.standard_normal((n_blocks, size))
     basis = [start / np.linalg.norm(start, axis=1, keepdims=True)]
     diagonal, beside = [], []
@@ -74,7 +97,7 @@ def lanczos(
         return w
 
     for step in range(1, min(max_steps, size) + 1):
-        w = np.asarray(matvec(basis[-1].ravel()), np.float64).reshape(n_blocks, size)
+        w = matvec(basis[-1].ravel()).reshape(n_blocks, size)
         diagonal.append(np.sum(basis[-1] * w, 1))
         w = orthogonal(w)
         length = np.linalg.norm(w, axis=1)

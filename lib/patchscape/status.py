@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from patchscape import data, grids, stored
+from patchscape import data, grids, project, stored
 from patchscape.chapters import find_chapters
 
 # What the readers called in chapters open: folders of data/results, or files below data.
@@ -65,7 +65,7 @@ def result_files() -> pd.DataFrame:
         ValueError: if a file is damaged.
     """
     rows = []
-    for grid in (*grids.names(), "replay"):
+    for grid in (*grids.stored(), "replay"):
         for item in stored.read(grid):
             meta, made = item.record.meta, item.record.meta["provenance"]
             measured = item.curvature.meta if item.curvature else None
@@ -99,7 +99,7 @@ def figures(folder: str | Path | None = None) -> pd.DataFrame:
     """
     import nbformat
 
-    folder = Path(__file__).parents[2] / "chapters" if folder is None else folder
+    folder = project.root() / "chapters" if folder is None else folder
     rows = []
     for name, path in find_chapters(folder).items():
         known: dict[str, set[str]] = {}
@@ -141,7 +141,7 @@ def _changed(statement: ast.stmt) -> Iterable[str]:
 
 
 def _stored_grids() -> set[str]:
-    return {name for name in grids.names() if (data.folder() / "results" / name).is_dir()}
+    return {name for name in grids.stored() if (data.folder() / "results" / name).is_dir()}
 
 
 def _texts(tree: ast.AST) -> Iterable[str]:

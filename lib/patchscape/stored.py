@@ -73,7 +73,7 @@ def runs(names: Sequence[str] | None = None, folder: str | Path | None = None) -
         The table; empty if nothing is stored.
     """
     rows = []
-    for grid in grids.names() if names is None else names:
+    for grid in grids.stored() if names is None else names:
         for stored in read(grid, folder):
             rows += [_row(grid, stored, number) for number in range(len(stored.record.meta["seeds"]))]
     table = pd.DataFrame(rows)
@@ -97,7 +97,7 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
     row |= {"training_s": meta["wall_s"] / len(meta["seeds"]), "code": meta["provenance"]["code"]}
     row |= {"device": meta["provenance"]["device"]["kind"], "created": meta["provenance"]["created"]}
     if stored.curvature is not None:
-        found = {name: value[number] for name, value in stored.curvature.arrays.items()}
+        found = _named({name: value[number] for name, value in stored.curvature.arrays.items()})
         row |= {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
         if "eigenvalues" in found:
             row["outlier_sum"] = float(found["eigenvalues"][: run.classes - 1].sum())
@@ -115,6 +115,15 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
         row |= {"curvature_s": stored.curvature.meta["wall_s"] / len(meta["seeds"])}
         row |= {"curvature_code": stored.curvature.meta["provenance"]["code"]}
     return row
+
+
+def _named(found: dict[str, Any]) -> dict[str, Any]:
+    """Names the residual of lambda_max for what it is: older code stored that of Lanczos' recurrence."""
+    for where in ("", "refined_"):
+        name = f"{where}lambda_max_residual"
+        if name in found and found[name] == found.get(f"{where}eigenvalue_residuals", [np.nan])[0]:
+            found[f"{name}_of_lanczos"] = found.pop(name)
+    return found
 
 
 def with_scaled(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from patchscape import data, estimates, grids, jobs, points, spectra, stored
+from patchscape import estimates, grids, jobs, points, spectra, stored
 
 
 def by_size(grid: str) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], pd.DataFrame]:
@@ -98,7 +98,7 @@ def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
         cfg = item.run.model
         if cfg.depth != depth:
             continue
-        params, images = jobs.minimum(item.record, 0), data.load_run(item.run)
+        params, images = jobs.minimum(item.record, 0), jobs.images_of(item.record)
         count = len(images.train_angles)
         sums = [alike.sum() for alike in estimates.similarities(cfg, params, images.train_angles)]
         found[cfg.n_patches] = (np.array(sums) - count) / (count * (count - 1))

@@ -38,8 +38,10 @@ class Trained(NamedTuple):
         ensemble_test_loss: (S,) test loss of the mean of the logits over the epochs in which the learning rate is zero
             (`author's code`: a snapshot ensemble), in nats; NaN if there is no such epoch.
         ensemble_test_accuracy: (S,), likewise.
-        trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch, or None.
+        trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch; None if it was not kept, or
+            was lost with a part of the checkpoint.
         wall_s: seconds spent, over all resumptions.
+        images: fingerprint of the data set.
         codes: versions of the code that took part, one unless a run was continued by another version.
     """
 
@@ -56,6 +58,7 @@ class Trained(NamedTuple):
     ensemble_test_accuracy: np.ndarray
     trajectory: np.ndarray | None
     wall_s: float
+    images: str
     codes: tuple[str, ...] = ()
 
 
@@ -214,7 +217,7 @@ def train(
 
     Args:
         run: the configuration.
-        images: the data set, as from `data.load_run(run)`.
+        images: the data set, from `data.load_run(run)` or, if it is your own, `data.from_arrays`.
         seeds: one run each; default is the run's own seed.
         checkpoint: a file that is rewritten after every epoch and continued from if it exists; None keeps none.
         keep_trajectory: also return phi after every epoch.
@@ -224,17 +227,18 @@ def train(
         The trained runs.
 
     Raises:
-        ValueError: if the checkpoint belongs to another configuration.
+        ValueError: if the images are not those of the run, or the checkpoint belongs to another run.
     """
     seeds = [run.seed] if seeds is None else [int(s) for s in seeds]
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds={seeds}: give at least one seed, each once.")
+    data.check(run, images)
     protocol = run.train
     identity = {
         "run": run.model_copy(update={"seed": seeds[0]}).digest(),
         "seeds": seeds,
         "keep_trajectory": keep_trajectory,
-        "images": results.checksum(dict(zip(images._fields, images, strict=True)), {}),
+        "images": images.fingerprint,
     }
     provenance = results.provenance()
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.init(run.model, seed) for seed in seeds))
@@ -258,7 +262,7 @@ def train(
         state = checkpoints.advance(state, epoch, params, moments, {"batch_loss": np.asarray(losses), **values})
         if epoch in snapshot_epochs(protocol):
             state = state._replace(snapshot_logits=state.snapshot_logits + test_logits)
-        if keep_trajectory:
+        if keep_trajectory and state.path is not None:
             state.path.append(np.asarray(params["phi"]))
         state = state._replace(wall=state.wall + time.perf_counter() - start)
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
@@ -277,8 +281,9 @@ def train(
         final=jax.tree.map(np.asarray, state.params),
         ensemble_test_loss=ensemble_loss,
         ensemble_test_accuracy=ensemble_accuracy,
-        trajectory=np.stack(state.path, 1) if keep_trajectory else None,
+        trajectory=np.stack(state.path, 1) if keep_trajectory and state.path is not None else None,
         wall_s=state.wall,
+        images=identity["images"],
         codes=state.codes,
     )
 
@@ -299,7 +304,7 @@ def store(
     extra: dict[str, np.ndarray] | None = None,
     keep_trajectory: bool = True,
 ) -> None:
-    """Writes the runs of one configuration as a run file: curves, minima, configuration and provenance.
+    """Writes the runs of one configuration as a run file: curves, minima, configuration, data and provenance.
 
     Args:
         path: the file, ending in .safetensors.
@@ -316,6 +321,7 @@ def store(
     meta = {
         "run": run.model_copy(update={"seed": int(trained.seeds[0])}).model_dump(mode="json"),
         "seeds": trained.seeds.tolist(),
+        "images": trained.images,
         "wall_s": trained.wall_s,
         "codes": list(trained.codes),
         "provenance": results.provenance(),

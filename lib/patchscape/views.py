@@ -129,7 +129,7 @@ def step_lengths(record: results.Record) -> np.ndarray:
 
 def _views(run: RunConfig, record: results.Record, number: int) -> dict[str, np.ndarray]:
     """Arrays of one seed, as data/results/README.md explains them."""
-    images = data.load_run(run)
+    images = jobs.images_of(record)
     minima = [full_data.flatten(jobs.minimum(record, i)).astype(np.float64) for i in range(len(record.meta["seeds"]))]
     minimum = minima[number]
     epoch = int(record.arrays["minimum_epoch"][number])

@@ -375,7 +375,8 @@
   canvas.addEventListener("pointermove", (event) => {
     if (!last) return;
     eye.turn += (event.clientX - last[0]) * 0.008;
-    eye.tilt = Math.min(1.5, Math.max(0.05, eye.tilt + (event.clientY - last[1]) * 0.006));
+    // a finger that moves upwards scrolls the page
+    if (event.pointerType !== "touch") eye.tilt = Math.min(1.5, Math.max(0.05, eye.tilt + (event.clientY - last[1]) * 0.006));
     last = [event.clientX, event.clientY];
     drawSurface();
   });

@@ -14,9 +14,11 @@ from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour, decades
 
 LABELS = {
     "lambda_max": r"$\lambda_{\max}$ (nats / rad$^2$)",
+    "gauss_newton": r"$\lambda_{\max}(G)$ (nats / rad$^2$)",
     "refined_lambda_max": r"$\lambda_{\max}$, refined (nats / rad$^2$)",
     "scaled": r"$\lambda_{\max}\, n / (1 - e^{-L})$",
     "per_loss": r"$\lambda_{\max} / (1 - e^{-L})$ (nats / rad$^2$)",
+    "gauss_newton_per_loss": r"$\lambda_{\max}(G) / (1 - e^{-L})$ (nats / rad$^2$)",
     "train_loss": "training loss (nats)",
     "test_loss": "test loss (nats)",
     "gap": "test loss − training loss (nats)",
@@ -95,38 +97,39 @@ def runs_against(
     return fig
 
 
-def with_published(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
+def with_published(table: pd.DataFrame, published: pd.DataFrame, quantity: str = "lambda_max") -> Figure:
     """Draws the eigenvalue against patches for every depth, our runs beside the published ones.
 
     Args:
-        table: one row per run with n_patches, depth and lambda_max.
-        published: likewise.
+        table: one row per run with n_patches, depth and the quantity.
+        published: likewise, with lambda_max.
+        quantity: column of the table, lambda_max or gauss_newton.
 
     Returns:
         The figure, two panels with one scale.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.7), sharey=True)
-    _dots(left, table, "n_patches", "lambda_max", "depth", {})
+    _dots(left, table, "n_patches", quantity, "depth", {})
     for d, rows in published.groupby("depth"):
         style = PUBLISHED | {"color": _tints(sorted(published.depth.unique()), "depth")[d], "label": f"{d}"}
         right.plot(rows.n_patches, rows.lambda_max, **style | {"linestyle": "-", "lw": 0.8})
-    for ax, rows, title in ((left, table, "stored grid"), (right, published, "published, one run each")):
+    panels = (left, table, quantity, "stored grid"), (right, published, "lambda_max", "published, one run each")
+    for ax, rows, column, title in panels:
         tints, label = _tints(sorted(rows.depth.unique()), "depth"), r"$\propto 1/n$ from $n = 4$"
         for d, tint in tints.items():
-            several = rows[(rows.depth == d) & (rows.n_patches >= 4)].dropna(subset=["lambda_max"])
-            means = several.groupby("n_patches").lambda_max.agg(gmean)
+            several = rows[(rows.depth == d) & (rows.n_patches >= 4)].dropna(subset=[column])
+            means = several.groupby("n_patches")[column].agg(gmean)
             n = np.array(means.index, float)
             if len(n) > 1:  # an unfinished grid may have no more at some depth
                 ax.plot(n, means.iloc[0] * n[0] / n, ":", color=tint, lw=1, label=label)
                 label = None
         ticks = sorted(rows.n_patches.unique())
-        ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], title=title)
+        ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], ylabel=LABELS[column], title=title)
         ax.set_xticks(ticks, [str(v) for v in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         decades(ax.yaxis)
         ax.title.set_size(11)
         ax.legend(title="depth $d$", fontsize=8, title_fontsize=8)
-    left.set_ylabel(LABELS["lambda_max"])
     return fig
 
 
@@ -156,11 +159,12 @@ def checkpoint_and_refined(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def generalisation(table: pd.DataFrame) -> Figure:
+def generalisation(table: pd.DataFrame, quantity: str = "lambda_max") -> Figure:
     """Draws test loss and generalisation gap against the eigenvalue, every run.
 
     Args:
-        table: one row per run with n_patches, depth, lambda_max, test_loss and gap.
+        table: one row per run with n_patches, depth, test_loss, gap and the quantity.
+        quantity: column of the table, lambda_max or gauss_newton.
 
     Returns:
         The figure, two panels; colour is n, marker the depth.
@@ -170,8 +174,8 @@ def generalisation(table: pd.DataFrame) -> Figure:
     for (n, d), rows in table.groupby(["n_patches", "depth"]):
         for ax, y in zip(axes, ("test_loss", "gap"), strict=True):
             look = {"marker": MARKERS[depths.index(d) % 6], "ms": 4.5, "ls": "none", "alpha": 0.75}
-            ax.plot(rows.lambda_max, rows[y], color=colour(n), label=f"n = {n}, d = {d}", **look)
-            ax.set(xscale="log", xlabel=LABELS["lambda_max"], ylabel=LABELS[y])
+            ax.plot(rows[quantity], rows[y], color=colour(n), label=f"n = {n}, d = {d}", **look)
+            ax.set(xscale="log", xlabel=LABELS[quantity], ylabel=LABELS[y])
             decades(ax.xaxis)
     axes[0].legend(fontsize=7)
     return fig

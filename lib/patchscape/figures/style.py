@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -65,7 +66,15 @@ def decades(*axes: Axis) -> None:
 
 
 def use_style() -> None:
-    """Sets the book's matplotlib style; every chapter calls it once."""
+    """Sets the book's matplotlib style, whatever the reader's own is; every chapter calls it once.
+
+    In a notebook, figures go into its cells, even if MPLBACKEND says otherwise, as it does on many clusters.
+    """
+    ipython = sys.modules.get("IPython")  # imported where there is a notebook
+    shell = ipython and ipython.get_ipython()
+    if hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "").startswith("module://"):
+        shell.enable_matplotlib("inline")
+    mpl.rcdefaults()
     sns.set_theme(context="notebook", style="ticks")
     mpl.rcParams.update(
         {
@@ -89,7 +98,7 @@ def use_style() -> None:
 
 
 def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
-    """Writes a figure as PNG, SVG, what it shows as CSV, and its parameters as JSON, if the reader asked for files.
+    """Writes a figure as PNG and SVG, what it shows as CSV, and parameters and provenance as JSON, if the reader asked.
 
     Nothing is written unless the environment variable PATCHSCAPE_FIGURES names a folder.
 
@@ -110,6 +119,7 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
         shown = drawn.table(fig)
         if len(shown):  # a drawing without axes shows no numbers
             results.write_bytes(Path(folder) / f"{name}.csv", shown.to_csv(index=False, float_format="%.7g").encode())
-        text = json.dumps({"figure": name, "parameters": dict(parameters)}, indent=2, default=str) + "\n"
+        made = {"figure": name, "parameters": dict(parameters), "provenance": results.provenance()}
+        text = json.dumps(made, indent=2, default=str) + "\n"
         results.write_bytes(Path(folder) / f"{name}.json", text.encode())
     return fig

@@ -1,0 +1,82 @@
+"""Process-wide switches of JAX and XLA: only a chapter or the command line asks for them, never an import."""
+
+import ctypes
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+
+def compile_fast() -> None:
+    """Asks XLA for the older of its two code generators, if that is known to be there and the reader asks for nothing.
+
+    On a CPU, the programs of the chapters then compile in clearly less time and run as fast. It has to be said before
+    the first computation, and only to a jaxlib that has the flag: others would stop.
+    """
+    if version("jaxlib").startswith("0.10."):
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
+
+def keep_programs() -> None:
+    """Lets JAX keep compiled programs between processes, unless the reader has set JAX's own cache.
+
+    They lie in the environment's own folder (`.venv/var/jax`), without an environment in the user's cache folder, and
+    nowhere if neither can be written. A program takes some hundred kilobytes, those of the whole book some ten
+    megabytes. It has to be said before the first computation.
+    """
+    jax = sys.modules.get("jax")
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR") if jax is None else jax.config.jax_compilation_cache_dir
+    if given is not None or (folder := _programs()) is None:
+        return
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        # JAX would also keep the autotuning of GPUs in that folder, and make its path part of the name of every
+        # program, on a CPU too: in a moved or copied folder, it would find none of them.
+        "jax_persistent_cache_enable_xla_caches": "none",
+    }
+    if jax is None:
+        os.environ |= {name.upper(): value for name, value in settings.items()}
+    else:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+
+
+def _programs() -> Path | None:
+    """Returns the first folder for compiled programs that can be written, made if it is missing."""
+    for folder in _own_folders():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+def _own_folders() -> Iterator[Path]:
+    if sys.prefix != sys.base_prefix:
+        yield Path(sys.prefix) / "var" / "jax"
+    import pooch  # slow, and seldom needed
+
+    yield Path(pooch.os_cache("patchscape")) / "jax"
+
+
+@functools.cache
+def save_memory() -> None:
+    """From now on gives back to the system what the compiler leaves behind, after every compilation of over a second.
+
+    XLA takes hundreds of megabytes to compile one training step, and the C library keeps them afterwards, in pieces
+    that the next compilation uses badly. Without this, a chapter that compiles several models needs more memory than
+    Binder may give. Does nothing where the C library is not glibc.
+    """
+    import jax
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        jax.monitoring.register_event_duration_secs_listener(
+            lambda event, duration, **_: (
+                trim(0) if event.endswith("backend_compile_duration") and duration > 1 else None
+            )
+        )
