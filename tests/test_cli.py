@@ -24,8 +24,11 @@ def here(tmp_path, monkeypatch):
     """A folder to work in: a run that is not measured, files of the wrong kinds, one chapter, no stored grid."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path / "data"))
-    (tmp_path / "folder").mkdir()
+    for name in ("data", "folder"):
+        (tmp_path / name).mkdir()
     (tmp_path / "text.md").write_text("# Not a run file\n\n- a list\n")
+    (tmp_path / "tab.yaml").write_text("01_tiny:\n\tdepth: 3\n")
+    (tmp_path / "number.yaml").write_text("1:\n  depth: 3\n")
     (tmp_path / "torn.safetensors").write_bytes(b"\x10torn")
     (tmp_path / "chapters").mkdir()
     cell = nbformat.v4.new_code_cell("depth: int = 3  # layers", metadata={"tags": ["parameters"]})
@@ -64,7 +67,7 @@ WRONG = [
     ("curvature text.md", "text.md is not a run file"),
     ("curvature folder", "is a directory"),
     ("curvature nothing", "does not exist"),
-    ("curvature torn.safetensors", "is not a whole safetensors file"),
+    ("curvature torn.safetensors", "is no run file of patchscape"),
     ("curvature run-curvature.safetensors", "measured at the minima of a run file"),
     ("curvature checkpoint.safetensors", "not the file of a finished run"),
     ("curvature run.safetensors --k 0", "greater than or equal to 1"),
@@ -99,7 +102,7 @@ WRONG = [
     ("verify --sample 0", "greater than or equal to 1"),
     ("figures --chapter 9", "the book has no chapter '9'"),
     ("figures --chapter 1 -p dept=3", "did you mean 'depth'"),
-    ("figures --chapter 1 -p depth=three", "must be of type int"),
+    ("figures --chapter 1 -p depth=three", "was given 'three': give a whole number"),
     ("figures --chapter 1 -p depth", "write NAME=VALUE"),
     ("figures --chapter 1 -p depth=[", "not YAML"),
     ("figures --chapter 1 -p depth=3 -p depth=4", "give each name once"),
@@ -107,6 +110,8 @@ WRONG = [
     ("figures --params nothing.yaml", "does not exist"),
     ("figures --params folder", "is a directory"),
     ("figures --params text.md", "must map chapter names"),
+    ("figures --params tab.yaml", "tab.yaml"),
+    ("figures --params number.yaml", "number.yaml"),
     ("figures --out text.md", "is a file"),
     ("explorer", "no run of the laptop grid is stored"),
     ("explorer --out folder", "is a directory"),
@@ -160,9 +165,9 @@ def test_what_cannot_be_written_is_named(here, monkeypatch):
 
 def test_own_runs_are_listed_measured_and_verified(here, monkeypatch):
     columns = {"train_loss": np.float64(1.0), "lambda_max": np.float64(2.0)}
-    monkeypatch.setattr(measurement, "prepare", lambda run: None)
-    monkeypatch.setattr(measurement, "at", lambda prepared, params, level: columns)
-    monkeypatch.setattr(measurement, "again", lambda prepared, params: columns)
+    monkeypatch.setattr(measurement, "prepare", lambda *_: None)
+    monkeypatch.setattr(measurement, "at", lambda *_: columns)
+    monkeypatch.setattr(measurement, "again", lambda *_: columns)
     (file,) = (here / "runs").glob("*.safetensors")
     listed = call("results").output
     assert listed.count("runs") == len(SEEDS)

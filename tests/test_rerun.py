@@ -187,6 +187,15 @@ def test_pixels_of_an_image_stand_at_their_centres():
     assert table[["x", "y", "value"]].to_numpy().tolist() == [[1, 1, 1], [3, 1, 2], [1, 3, 3], [3, 3, 4]]
 
 
+def test_a_surface_in_three_dimensions_has_its_heights_in_the_table():
+    fig, ax = plt.subplots(subplot_kw={"projection": "3d"})
+    x, y, values = np.array([0.0, 1.0]), np.array([0.0, 1.0, 2.0]), np.arange(6.0).reshape(3, 2)
+    drawn.remember(ax.plot_surface(*np.meshgrid(x, y), np.log10(values + 1)), x, y, values)
+    table = drawn.table(fig)
+    plt.close(fig)
+    assert table.value.tolist() == list(range(6))
+
+
 def test_a_saved_figure_has_its_data_beside_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_FIGURES", str(tmp_path))
     fig, ax = plt.subplots()

@@ -14,8 +14,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-COLUMNS = ("panel", "title", "x_label", "y_label", "item", "kind", "series", "colour")
-COLUMNS += ("x", "y", "x_end", "y_end", "value")
+COLUMNS = (
+    "panel",
+    "title",
+    "x_label",
+    "y_label",
+    "item",
+    "kind",
+    "series",
+    "colour",
+    "x",
+    "y",
+    "x_end",
+    "y_end",
+    "value",
+)
 
 
 def remember(artist: Artist, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> Artist:
@@ -46,7 +59,8 @@ def table(fig: Figure) -> pd.DataFrame:
         `value`). Bars and error bars go from (x, y) to (x_end, y_end), and a line across the whole panel has one
         coordinate. NaN where there is nothing. No row for panels without axes.
     """
-    panels = [ax for ax in fig.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    # In three dimensions `axison` speaks of the hidden axes of the page.
+    panels = [ax for ax in fig.axes if (ax.axison or ax.name == "3d") and ax.get_label() != "<colorbar>"]
     rows = []
     for number, ax in enumerate(panels, 1):
         place = {"panel": number, "title": ax.get_title(), "x_label": ax.get_xlabel(), "y_label": ax.get_ylabel()}
