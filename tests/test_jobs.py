@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from patchscape import cli, config, data, grids, jobs, results, stored
+from patchscape import cli, config, data, grids, jobs, results, stored, whole
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
 RUN = RunConfig(
@@ -83,6 +83,19 @@ def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_
     np.testing.assert_allclose(largest, np.broadcast_to(top, largest.shape), rtol=1e-3)
     assert not list((tmp_path / "unfinished").glob("*-curvature.*-*"))
     assert results.read(run_file).arrays.keys() & {"trajectory", "pca_directions"} == set()
+
+
+def test_all_eigenvalues_added_up_over_images_are_those_of_the_dense_matrices(done, tmp_path):
+    run_file, curvature_file = jobs.paths(JOB, done)
+    exact = results.read(curvature_file).arrays
+    path = whole.make(run_file, tmp_path, number=1)
+    found, meta = results.read(path)
+    assert (meta["seeds"], meta["run_file"]) == ([1], results.read(curvature_file).meta["run_file"])
+    for name, same in (("all_hessian", "all_eigenvalues"), ("all_gauss_newton", "all_gauss_newton")):
+        np.testing.assert_allclose(found[name][0], exact[same][1], atol=1e-5 * exact[same][1].max())
+    np.testing.assert_allclose(found["all_gauss_newton_phi"][0, 0], exact["gauss_newton_phi"][1], rtol=1e-3)
+    assert found["residual_images"] == len(data.load_run(RUN).train_labels)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
 
 
 def test_only_a_finished_job_can_be_completed(tmp_path):

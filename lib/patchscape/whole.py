@@ -68,7 +68,7 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
         arrays[f"all_{name}"] = np.linalg.eigvalsh(matrix)[::-1]
         values, weights = spectra.quadrature(lambda v, m=matrix: m @ v, len(matrix), steps=STEPS, starts=STARTS)
         arrays |= {f"{name}_values": values, f"{name}_weights": weights}
-    arrays |= {"residual_images": wrong, "residual_share": chosen.share}
+    arrays |= {"residual_images": len(chosen.order), "residual_share": chosen.share}
     meta = {
         "run": record.meta["run"],
         "seeds": [record.meta["seeds"][number]],
