@@ -388,7 +388,7 @@ def test_a_chapter_without_one_of_its_parameters_says_so():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"03_hessian:\n\tdepth: 3\n", "is not readable as YAML: .*line 2, column 1"),
+        (b"03_hessian:\n\tdepth: 3\n", r"is not readable as YAML \(line 2: found character"),
         (b"03_hessian: [", "is not readable as YAML"),
         (b"03_hessian: {depth: \xff}", "is not readable as YAML"),
         (b"1: {depth: 3}", "has no chapter 1: "),
@@ -398,8 +398,8 @@ def test_a_chapter_without_one_of_its_parameters_says_so():
         (b"[]", "must map chapter names to their parameters"),
         (b"0", "must map chapter names to their parameters"),
         (b"depth: 3", "must map chapter names to their parameters"),
-        (b"03_hessian: {depth: 3}\n03_hessian: {depth: 4}", "a key is there twice"),
-        (b"03_hessian: {depth: 3, depth: 4}", "a key is there twice"),
+        (b"03_hessian: {depth: 3}\n03_hessian: {depth: 4}", "line 1: '03_hessian' is there twice"),
+        (b"03_hessian: {depth: 3, depth: 4}", "line 1: 'depth' is there twice"),
         (b"03_hessian: {depth: 2026-01-01}", "'depth' of chapter 03_hessian was given datetime.date"),
     ],
 )
