@@ -73,9 +73,8 @@ def validate_parameters(path: str | Path, given: Mapping[str, Any]) -> dict[str,
     for name in given:
         if name not in declared and name not in _PAPERMILL:
             raise ValueError(_unknown_parameter(name, declared, chapter))
-    return check_values(
-        chapter, _defaults(declared) | {name: given[name] for name in given if name in declared}, declared
-    )
+    values = _defaults(declared) | {name: value for name, value in given.items() if name in declared}
+    return check_values(chapter, values, declared)
 
 
 def check_parameters(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
