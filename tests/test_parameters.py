@@ -366,6 +366,25 @@ def test_a_parameter_that_a_reader_adds_to_a_chapter_is_checked_by_its_type(exte
         chapters.validate_parameters(path, {"depth": 0})
 
 
+@pytest.mark.parametrize(
+    ("kind", "good", "bad", "allowed"),
+    [
+        ("list", [1, "a"], 3, "a list of values"),
+        ("dict", {"a": 1}, [1], "a mapping"),
+        ("list[float]", ["1e-3"], ["x"], "a list of numbers"),
+        ("list[str]", ["x"], [1], "a list of texts"),
+        ("list[bool]", [True], [1], "a list of true or false"),
+        ("tuple[int, ...]", 3, None, None),  # what is not known passes
+    ],
+)
+def test_declared_types_of_a_readers_own_chapter_are_checked(kind, good, bad, allowed):
+    declared = {"mine": {"inferred_type_name": kind}}
+    parameters.check_values("mine", {"mine": good}, declared)
+    if allowed is not None:
+        with pytest.raises(ValueError, match=rf"'mine' of chapter mine was given .*: give {allowed}\.$"):
+            parameters.check_values("mine", {"mine": bad}, declared)
+
+
 def test_a_copy_under_another_name_is_told_how_to_have_parameters_of_its_own(extended):
     declared = chapters.declared_parameters(extended("mine.ipynb"))
     namespace = chapters.validate_parameters(PATHS["03_hessian"], {}) | {"my_note": "a", "rate": 0.1}
@@ -388,7 +407,7 @@ def test_a_chapter_without_one_of_its_parameters_says_so():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"03_hessian:\n\tdepth: 3\n", "is not readable as YAML: .*line 2, column 1"),
+        (b"03_hessian:\n\tdepth: 3\n", r"is not readable as YAML \(line 2: found character"),
         (b"03_hessian: [", "is not readable as YAML"),
         (b"03_hessian: {depth: \xff}", "is not readable as YAML"),
         (b"1: {depth: 3}", "has no chapter 1: "),
@@ -398,8 +417,8 @@ def test_a_chapter_without_one_of_its_parameters_says_so():
         (b"[]", "must map chapter names to their parameters"),
         (b"0", "must map chapter names to their parameters"),
         (b"depth: 3", "must map chapter names to their parameters"),
-        (b"03_hessian: {depth: 3}\n03_hessian: {depth: 4}", "a key is there twice"),
-        (b"03_hessian: {depth: 3, depth: 4}", "a key is there twice"),
+        (b"03_hessian: {depth: 3}\n03_hessian: {depth: 4}", "line 1: '03_hessian' is there twice"),
+        (b"03_hessian: {depth: 3, depth: 4}", "line 1: 'depth' is there twice"),
         (b"03_hessian: {depth: 2026-01-01}", "'depth' of chapter 03_hessian was given datetime.date"),
     ],
 )

@@ -76,9 +76,8 @@ def validate_parameters(path: str | Path, given: Mapping[str, Any]) -> dict[str,
     for name in given:
         if name not in declared and name not in _PAPERMILL:
             raise ValueError(_unknown_parameter(name, declared, chapter))
-    return check_values(
-        chapter, _defaults(declared) | {name: given[name] for name in given if name in declared}, declared
-    )
+    values = _defaults(declared) | {name: value for name, value in given.items() if name in declared}
+    return check_values(chapter, values, declared)
 
 
 def check_parameters(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -232,9 +231,10 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
     try:
         content = yaml.load(Path(params_file).read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        mark = getattr(error, "problem_mark", None)
+        reason = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
         raise ValueError(
-            f"{params_file} is not readable as YAML: {reason}; write it as params/quick.yaml is."
+            f"{params_file} is not readable as YAML ({reason}): write it as params/quick.yaml is."
         ) from None
     content = {} if content is None else content
     if not isinstance(content, dict) or not all(isinstance(v, dict | None) for v in content.values()):
@@ -336,10 +336,11 @@ class _Loader(yaml.SafeLoader):
     """Refuses what YAML would pass over in silence: a key that is there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        found = super().construct_mapping(node, deep)
-        if len(found) < len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-        return found
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _unknown(kind: str, name: object, known: Iterable[str], where: str) -> str:

@@ -320,7 +320,7 @@ CHAPTERS: dict[str, type[Chapter]] = {
 
 # Parameters that a reader adds to a chapter, or a chapter of the reader's own, have no more than a declared type.
 _DECLARED = {"int": _within(int), "float": _within(float), "str": str, "bool": Annotated[bool, Field(strict=True)]}
-_DECLARED |= {f"list[{name}]": list[kind] for name, kind in _DECLARED.items()}
+_DECLARED |= {f"list[{name}]": list[kind] for name, kind in _DECLARED.items()} | {"list": list, "dict": dict}
 
 
 def check_values(chapter: str, values: Mapping[str, Any], declared: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -378,6 +378,7 @@ _NOUNS = {
     "number": ("a number", "numbers"),
     "string": ("a text", "texts"),
     "boolean": ("true or false", "true or false"),
+    "object": ("a mapping", "mappings"),
 }
 
 
@@ -385,6 +386,8 @@ def _words(schema: Mapping[str, Any], several: bool = False) -> str:
     """What a JSON schema allows, in words."""
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"
+    if not schema:
+        return "values"
     if schema["type"] == "array":
         least = f", at least {schema['minItems']}, none twice" if schema.get("uniqueItems") else ""
         return f"a list of {_words(schema['items'], several=True)}{least}"
