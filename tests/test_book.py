@@ -11,6 +11,7 @@ import build_book
 import check_book
 import nbformat
 import pytest
+import screenshots
 import serve_book
 import yaml
 from jupyter_cache import get_cache
@@ -341,6 +342,18 @@ def test_every_chapter_is_executed_once():
 def test_serving_a_book_that_is_not_built_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(serve_book, "HTML", tmp_path)
     assert serve_book.main("8000") == "The book is not built yet: run `make book` first."
+
+
+def test_pictures_of_a_book_that_is_not_built_or_of_a_page_that_is_not_there_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(screenshots.browser, "CHROMIUM", None)
+    assert screenshots.main() == screenshots.browser.MISSING
+    monkeypatch.setattr(screenshots.browser, "CHROMIUM", "chromium")
+    monkeypatch.setattr(screenshots, "ROOT", tmp_path)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    assert screenshots.main() == "The book is not built yet: run `make book` first."
+    (tmp_path / "_build" / "html").mkdir(parents=True)
+    (tmp_path / "_build" / "html" / "index.html").write_text("")
+    assert screenshots.main("into") == "The book has no page 'into': choose from intro."
 
 
 def test_a_port_that_is_taken_or_is_none_is_named(tmp_path, monkeypatch):

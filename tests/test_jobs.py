@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -165,13 +166,19 @@ def test_a_curvature_file_of_another_run_is_refused(done, tmp_path):
         stored.runs(["smoke"], run_file.parent)
 
 
-def test_two_workers_cannot_write_one_file(tmp_path):
-    path, _ = jobs.paths(JOB, tmp_path)
+def test_a_second_worker_waits_for_the_first_and_takes_its_result(done, tmp_path, capsys):
+    path, _ = copied(done, tmp_path)
+    before = path.stat()
     lock = tmp_path / "unfinished" / f"{path.stem}.lock"
     lock.parent.mkdir()
-    with FileLock(lock), pytest.raises(ValueError, match="another process is working on"):
-        jobs.train(JOB, tmp_path)
-    assert not path.exists()
+    with ThreadPoolExecutor(1) as second:
+        with FileLock(lock):
+            found = second.submit(jobs.train, JOB, tmp_path)
+            with pytest.raises(TimeoutError):
+                found.result(timeout=0.3)
+        assert found.result(timeout=30) == path
+    assert f"another process is working on {path}: waiting for it." in capsys.readouterr().err
+    assert path.stat() == before
 
 
 def test_a_full_disk_ends_in_one_sentence_and_earlier_results_survive(tmp_path):

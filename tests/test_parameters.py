@@ -144,7 +144,7 @@ WRONG = [
     ("05_landscape", {"view": "pca"}, "'pca': give one of pca_wide, pca_near, pca_author."),
     ("05_landscape", {"view": None}, "None: give one of pca_wide"),
     ("05_landscape", {"grid": 1}, WHOLE.format(1)),
-    ("05_landscape", {"epochs": 1}, WHOLE.format(1)),
+    ("05_landscape", {"epochs": 5}, WHOLE.format(5)),
     ("05_landscape", {"n_images": 1438}, WHOLE.format(1438)),
     ("06_speed", {"depths": [5, 5]}, LIST.format([5, 5])),
     ("06_speed", {"repeats": 0}, WHOLE.format(0)),
@@ -157,14 +157,16 @@ WRONG = [
     ("07_controls", {"replicas": [10_000]}, LIST.format([10_000])),
     ("08_beyond", {"patches": [4]}, "at least 2, none twice"),
     ("08_beyond", {"patches": [1, 25]}, "choose one of 1, 4, 9."),
-    ("08_beyond", {"noise": [0.0, 2.0]}, "give a list of numbers from 0 to 0.5, at least 1, none twice."),
+    ("08_beyond", {"noise": [0.0, 2.0]}, "give a list of numbers from 0 to 0.3, at least 1, none twice."),
     ("08_beyond", {"noise": [-0.1]}, LIST.format([-0.1])),
     ("08_beyond", {"noise": ["a lot"]}, LIST.format(["a lot"])),
     ("08_beyond", {"noise": [float("nan")]}, LIST.format([float("nan")])),
     ("08_beyond", {"noise": ["inf"]}, LIST.format(["inf"])),
+    ("08_beyond", {"noise": [0.1, 0.3]}, "noise=[0.1, 0.3] has no 0, where shots are simulated: give 0 as well."),
     ("08_beyond", {"noise": None}, LIST.format(None)),
     ("08_beyond", {"noise": [[0.1]]}, LIST.format([[0.1]])),
     ("08_beyond", {"shots": [0]}, LIST.format([0])),
+    ("08_beyond", {"shots": [10**6]}, "give a list of whole numbers from 1 to 30000, at least 1, none twice."),
     ("08_beyond", {"shots": []}, LIST.format([])),
     ("08_beyond", {"steps": 0}, WHOLE.format(0)),
     ("08_beyond", {"steps": 1}, WHOLE.format(1)),
@@ -203,9 +205,9 @@ def test_numbers_that_yaml_reads_as_text_become_numbers():
 def test_a_running_chapter_sees_numbers_where_text_was_given():
     declared = chapters.declared_parameters(PATHS["08_beyond"])
     namespace = {name: ast.literal_eval(record["default"]) for name, record in declared.items()}
-    namespace |= {"noise": ["1e-3"], "In": ["", "# Parameters\nnoise = ['1e-3']\n"]}
+    namespace |= {"noise": [0, "1e-3"], "In": ["", "# Parameters\nnoise = [0, '1e-3']\n"]}
     found = chapters.check_parameters("08_beyond", namespace)
-    assert namespace["noise"] == found["noise"] == [0.001]
+    assert namespace["noise"] == found["noise"] == [0.0, 0.001]
     assert list(found) == list(declared)
 
 
@@ -238,6 +240,12 @@ def test_the_least_numbers_of_images_make_batches():
         for c in classes:
             labels = data.load("digits", n_classes=c, n_train=least).train_labels
             assert len(training.batches(labels, config.TrainConfig(batch_size=size(least)), 0, 0)) >= 2
+
+
+def test_the_fewest_epochs_have_a_snapshot():
+    least = properties("05_landscape")["epochs"]["minimum"]
+    assert training.snapshot_epochs(config.digits(epochs=least).train)
+    assert not training.snapshot_epochs(config.digits(epochs=least - 1).train)
 
 
 def test_as_many_seeds_can_be_compared_as_are_stored():

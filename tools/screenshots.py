@@ -19,17 +19,31 @@ LOOKS = {
 }
 
 
-def main() -> None:
-    """Takes the pictures of the pages that were asked for, or of all."""
+def main(*asked: str) -> str | None:
+    """Takes the pictures of the pages that were asked for, or of all.
+
+    Args:
+        *asked: names as in _toc.yml.
+
+    Returns:
+        A sentence on what is wrong, if anything is.
+    """
+    documents, html = check_book.documents(ROOT), ROOT / "_build" / "html"
+    if browser.CHROMIUM is None:
+        return browser.MISSING
+    if not (html / "index.html").is_file():
+        return "The book is not built yet: run `make book` first."
+    if unknown := sorted(set(asked) - set(documents)):
+        return f"The book has no page {unknown[0]!r}: choose from {', '.join(documents)}."
     out = ROOT / "out" / "screenshots"
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         chromium = browser.launch(playwright)
-        for document in sys.argv[1:] or check_book.documents(ROOT):
+        for document in asked or documents:
             for look, options in LOOKS.items():
                 context = chromium.new_context(offline=True, **options)
                 page = context.new_page()
-                page.goto((ROOT / "_build" / "html" / f"{document}.html").as_uri())
+                page.goto((html / f"{document}.html").as_uri())
                 browser.wait_for_formulas(page)
                 if look == "print":
                     page.emulate_media(media="print")
@@ -37,7 +51,8 @@ def main() -> None:
                 context.close()
         chromium.close()
     print(f"The pictures are in {out}")
+    return None
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(*sys.argv[1:]))

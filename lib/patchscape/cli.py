@@ -142,6 +142,25 @@ def measure(file: RunFile) -> None:
 
 
 @app.command()
+def spectrum(
+    file: RunFile,
+    number: Annotated[int, typer.Option(min=0, help="position of the seed in the run file, from 0")] = 0,
+    images: Annotated[
+        int, typer.Option(min=1, help="images, the most wrong ones, for the second derivatives")
+    ] = 10_000,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="default data/results/spectra")] = None,
+) -> None:
+    """Store all eigenvalues of the Hessian and of its Gauss-Newton part at a minimum; hours at the paper's size."""
+    from patchscape import data, jobs, whole
+
+    _, record = jobs.read_run(file)
+    jobs.minimum(record, number)
+    _need_device()
+    out = data.folder() / "results" / "spectra" if out is None else out
+    typer.echo(whole.make(file, out, number, wrong=images, progress=True))
+
+
+@app.command()
 def grid(
     name: GridName,
     folder: Folder = None,

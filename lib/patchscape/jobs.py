@@ -4,6 +4,7 @@ Two files come out, `<name>.safetensors` and `<name>-curvature.safetensors`. Wha
 `unfinished` beside them and is rewritten after every epoch and after every measured point.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
         The run file.
 
     Raises:
-        ValueError: if a file is damaged or another process works on it.
+        ValueError: if a file is damaged.
     """
     path, _ = paths(job, folder)
     with _alone(path):
@@ -157,7 +158,7 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
         The curvature file.
 
     Raises:
-        ValueError: if a file is damaged, the job is not trained, or another process works on it.
+        ValueError: if a file is damaged or the job is not trained.
     """
     run_file, path = paths(job, folder)
     with _alone(path):
@@ -212,7 +213,7 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         later, and by which code.
 
     Raises:
-        ValueError: if the job is not done, a file is damaged, or another process works on it.
+        ValueError: if the job is not done or a file is damaged.
     """
     run_file, path = paths(job, folder)
     with _alone(path):
@@ -395,18 +396,24 @@ def _unfinished(path: Path) -> Path:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Holds the lock of a result file; the system releases it when the process ends, however it ends."""
-    lock = _unfinished(path).with_suffix(".lock")
+    """Holds the lock of a result file; the system releases it when the process ends, however it ends.
+
+    Waits for another process that holds it: it finishes the work, or it ends early and its checkpoint is taken up.
+    """
+    held = FileLock(_unfinished(path).with_suffix(".lock"))
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock, timeout=0)
-        held.acquire()
-    except Timeout:
-        raise ValueError(f"another process is working on {path}: wait for it, or stop it first.") from None
+        _unfinished(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            print(f"patchscape: another process is working on {path}: waiting for it.", file=sys.stderr, flush=True)
+            held.acquire()
     except OSError as error:
         raise type(error)(f"{path} could not be written ({error.strerror}).") from error
-    with held:
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _sound(path: Path, redo: bool, run_file: str | None = None) -> bool:

@@ -225,7 +225,7 @@ class Landscape(Chapter):
     patches: Several[Patches]
     depth: Depth
     seeds: Seeds
-    epochs: _within(int, 2, 1000)  # a plane needs three points of the path
+    epochs: _within(int, 6, 1000)  # the sixth makes the first snapshot
     grid: _within(int, 2, 200)
     n_images: _within(int, 1, DIGITS[-1])
     view: Literal["pca_wide", "pca_near", "pca_author"]
@@ -278,8 +278,8 @@ class Beyond(Chapter):
     patches: Annotated[Several[Patches], Field(min_length=2)]  # an exponent of n needs two
     seeds: Seeds
     steps: _within(int, 2, 10_000)  # the noisy circuit takes half as many
-    noise: Several[_within(float, 0, 0.5)]  # at 3/4 nothing is left of a state
-    shots: Several[_within(int, 1, 100_000)]
+    noise: Several[_within(float, 0, 0.3)]  # beyond, the curvature drowns in single precision
+    shots: Several[_within(int, 1, 30_000)]  # of these a simulation takes 0.7 GB
     repeats: _within(int, 2, 1000)  # a standard deviation needs two
     n_images: _within(int, 27, DIGITS[7])  # of eight classes; the first 27 have all
 
@@ -290,6 +290,10 @@ class Beyond(Chapter):
         )
         return [ModelConfig(n_patches=n, **size) for size in sizes for n in self.patches]
 
+    def _check(self, models: list[ModelConfig]) -> None:
+        if 0 not in self.noise:
+            raise ValueError(f"noise={self.noise} has no 0, where shots are simulated: give 0 as well.")
+
     def _seconds(self) -> float:
         """Three functions of a patch, the noisy circuit, and the measurements."""
         passes = 4 * self.steps + 8 * 40
@@ -299,7 +303,7 @@ class Beyond(Chapter):
             * sum(_operations(cfg, self.n_images, self.n_images) for cfg in self._models()[: len(self.patches)])
         )
         noisy = len(self.noise) * passes / 2 * sum(self.patches) * 2e6  # of 100 images, some sixty channels each
-        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self.patches) * 500
+        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self.patches) * 2000
         return (self.seeds * (circuits + noisy) + measured) / RATE
 
 

@@ -41,7 +41,7 @@ class Trained(NamedTuple):
         trajectory: phi (S, E + 1, n, n_params_per_qnn) at the start and after every epoch; None if it was not kept, or
             was lost with a part of the checkpoint.
         wall_s: seconds spent, over all resumptions.
-        images: fingerprint of the data set.
+        fingerprint: of the images, as `data.ImageData` has it.
         codes: versions of the code that took part, one unless a run was continued by another version.
     """
 
@@ -58,7 +58,7 @@ class Trained(NamedTuple):
     ensemble_test_accuracy: np.ndarray
     trajectory: np.ndarray | None
     wall_s: float
-    images: str
+    fingerprint: str
     codes: tuple[str, ...] = ()
 
 
@@ -283,7 +283,7 @@ def train(
         ensemble_test_accuracy=ensemble_accuracy,
         trajectory=np.stack(state.path, 1) if keep_trajectory and state.path is not None else None,
         wall_s=state.wall,
-        images=identity["images"],
+        fingerprint=identity["images"],
         codes=state.codes,
     )
 
@@ -321,7 +321,7 @@ def store(
     meta = {
         "run": run.model_copy(update={"seed": int(trained.seeds[0])}).model_dump(mode="json"),
         "seeds": trained.seeds.tolist(),
-        "images": trained.images,
+        "images": trained.fingerprint,
         "wall_s": trained.wall_s,
         "codes": list(trained.codes),
         "provenance": results.provenance(),

@@ -5,6 +5,7 @@ from a few images at a time. R = H - G needs second derivatives, thirty times th
 model has wrong for each image: images that it has learned hardly count, and the last of them are left out.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from patchscape import data, exact, full_data, jobs, model, results, spectra
+from patchscape import exact, full_data, jobs, model, results, spectra
 from patchscape.config import ModelConfig, RunConfig
 from patchscape.derivatives import circuit_derivatives, circuit_jacobian
 
@@ -38,7 +39,7 @@ class Residuals(NamedTuple):
 
 
 def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, progress: bool = False) -> Path:
-    """Computes all eigenvalues of G, of G on phi and of H at a stored minimum, and writes them.
+    """Computes all eigenvalues of G, of G on phi and of H at a stored minimum, and writes them; killed, it continues.
 
     Args:
         run_file: of a trained job.
@@ -52,12 +53,12 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
     """
     start = time.perf_counter()
     record = results.read(run_file)
-    run = RunConfig(**record.meta["run"])
-    images, params = data.load_run(run), jobs.minimum(record, number)
-    angles, labels, *_ = images
+    run, params = RunConfig(**record.meta["run"]), jobs.minimum(record, number)
+    angles, labels, *_ = jobs.images_of(record)
     probabilities = full_data.FullDataLoss(run.model, angles, labels).probabilities(full_data.flatten(params))
     identity = results.checksum(record.arrays, record.meta)
-    keep = kept_in(Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}")
+    folder = Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}"
+    keep = kept_in(folder)
     chosen = most_wrong(probabilities, labels, wrong)
     g = keep("G", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
     r = residual(run.model, params, angles, labels, probabilities, chosen.order, keep, progress=progress)
@@ -77,6 +78,7 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
     }
     path = Path(out) / run_file.name
     results.write(path, {name: np.asarray(value)[None] for name, value in arrays.items()}, meta)
+    shutil.rmtree(folder)
     return path
 
 
