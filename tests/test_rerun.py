@@ -113,7 +113,7 @@ def test_a_chapter_that_runs_gives_its_figures_and_its_notebook(book):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries that make pages
-def test_a_page_has_the_numbers_of_the_run_and_the_book_and_no_links_to_pages_that_are_not_there(tmp_path):
+def test_a_page_has_the_numbers_of_the_run_and_the_book_and_no_links_to_pages_that_are_not_there(tmp_path, monkeypatch):
     for name in ("_config.yml", "references.bib"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "_static", tmp_path / "_static")
@@ -121,7 +121,8 @@ def test_a_page_has_the_numbers_of_the_run_and_the_book_and_no_links_to_pages_th
     numbered = {"numbered": True, "chapters": [{"file": "chapters/01_tiny"}, {"file": "chapters/02_other"}]}
     toc["parts"] = [numbered, {"chapters": [{"file": "references"}]}]
     (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc))
-    (tmp_path / "intro.md").write_text("# Intro\n")
+    head = "---\nfile_format: mystnb\nkernelspec: {name: python3}\nmystnb: {execution_mode: force}\n---\n\n"
+    (tmp_path / "intro.md").write_text(head + "# Intro\n\n```{code-cell}\n1\n```\n")
     shutil.copy(ROOT / "references.md", tmp_path)
     glued = nbformat.v4.new_output(
         "display_data", {"text/plain": "'0.25'"}, metadata={"scrapbook": {"name": "n", "mime_prefix": ""}}
@@ -136,12 +137,15 @@ def test_a_page_has_the_numbers_of_the_run_and_the_book_and_no_links_to_pages_th
     executed = shutil.move(tmp_path / "chapters" / "01_tiny.ipynb", tmp_path / "executed.ipynb")
     write(tmp_path / "chapters" / "01_tiny.ipynb", text(prose))
 
+    started = []
+    monkeypatch.setattr("myst_nb.core.execute.direct.single_nb_execution", lambda *_, **__: started.append(1))
     found = pages.render({"01_tiny": executed}, tmp_path / "pages", tmp_path)
     article = BeautifulSoup(found["01_tiny"].read_text(), "html.parser").find("article")
     assert "It is 0.25, see Fig. 2.1, (2.1), other, [Kawase, 2025]." in " ".join(article.text.split())
     links = [link["href"] for link in article.find_all("a", href=True)]
     assert [link for link in links if ".html" in link] == []
     assert [path.name for path in (tmp_path / "pages" / "chapters").iterdir()] == ["01_tiny.html"]
+    assert not started
 
 
 def test_the_table_of_a_figure_holds_what_was_drawn():

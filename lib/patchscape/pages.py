@@ -74,7 +74,7 @@ def _hold_places(path: Path) -> None:
 
 def _changed(config: dict[str, Any], written: Iterable[str]) -> dict[str, Any]:
     """The book's configuration for pages that stand alone: nothing is executed, and no way leads to other pages."""
-    config["execute"] = {"execute_notebooks": "off"}
+    config["execute"] = {"execute_notebooks": "off", "exclude_patterns": ["*"]}  # a page may ask for it on its own
     sphinx = config["sphinx"]
     own = sphinx.pop("local_extensions", {})
     settings = sphinx["config"]
