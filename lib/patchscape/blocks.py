@@ -16,7 +16,10 @@ products were faster than complex ones wherever we measured. The precision follo
 out; float64 likewise.
 """
 
+import itertools
+import math
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,14 +84,13 @@ def ring_signs(q: int) -> np.ndarray:
 
 
 # Index tables are int32: a cached int64 array means two things to JAX in single and in double precision.
-@lru_cache
 def _ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
     """The CZ ring on coefficients of Pauli strings: new[i] = sign[i] * old[source[i]].
 
     Strings i^(x.z) X^x Z^z are numbered by the base-4 digits 2 x + z of their wires.
 
     Returns:
-        Source and sign, (4^q,) each.
+        Source and sign, (4^q,) each. Twice the ring is nothing.
     """
     place = 4 ** np.arange(q)[::-1]
     digits = np.arange(4**q)[:, None] // place % 4
@@ -100,7 +102,65 @@ def _ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
         moved[:, j] ^= x[:, i]
         sign *= 1 - 2 * x[:, i] * x[:, j]
     sign *= 1 - ((x * z).sum(1) - (x * moved).sum(1)) % 4  # i^0 = 1, i^2 = -1
-    return ((2 * x + moved) @ place).astype(np.int32), sign
+    return (2 * x + moved) @ place, sign
+
+
+def _by_parity(wires: int) -> list[np.ndarray]:
+    """Numbers of the Pauli strings of even and of odd weight."""
+    weight = np.count_nonzero(np.arange(4**wires)[:, None] // 4 ** np.arange(wires) % 4, axis=1)
+    return [np.flatnonzero(weight % 2 == parity) for parity in range(2)]
+
+
+def _units(q: int) -> list[int]:
+    """Half of the wires as pairs, and one that may be left."""
+    return [2] * (q // 4) + [1] * (q // 2 % 2)
+
+
+class _OddStrings(NamedTuple):
+    """How the coefficients of all Pauli strings of odd weight are stored, and moved; n = (4^q - 2^q) / 2.
+
+    Half of the wires come first. Their strings are sorted by the parities of their units, so that the coefficients
+    with equal parities are a whole array (units of the first half ..., all strings of the last half).
+
+    Attributes:
+        number: (n,) of each string, as in `_ring_on_paulis`.
+        pieces: for each pattern of parities of the first half's units, the number of strings of the last half.
+        generators: place of each single-wire string of the first half (wires, 4).
+        forward: (2, n) sources, (2, n) signs: exchanges the halves; the second time, also the ring.
+        backward: the inverses.
+    """
+
+    number: np.ndarray
+    pieces: list[tuple[tuple[int, ...], int]]
+    generators: np.ndarray
+    forward: tuple[np.ndarray, np.ndarray]
+    backward: tuple[np.ndarray, np.ndarray]
+
+
+@lru_cache
+def _odd_strings(q: int) -> _OddStrings:
+    base, units = 4 ** (q // 2), _units(q)
+    half, patterns = ([], []), ([], [])
+    for pattern in itertools.product(range(2), repeat=len(units)):
+        strings = np.zeros(1, int)
+        for wires, parity in zip(units, pattern, strict=True):
+            strings = np.add.outer(strings * 4**wires, _by_parity(wires)[parity]).ravel()
+        half[sum(pattern) % 2].append(strings)
+        patterns[sum(pattern) % 2].append(pattern)
+    even, odd = map(np.concatenate, half)
+    number = np.concatenate([np.add.outer(even * base, odd).ravel(), np.add.outer(odd * base, even).ravel()])
+    place = np.zeros(4**q, int)
+    place[number] = np.arange(len(number))
+    exchange = place[number % base * base + number // base]
+    source, sign = _ring_on_paulis(q)
+    ring, sign, same = place[source[number]], sign[number], np.ones(len(number), int)
+    return _OddStrings(
+        number.astype(np.int32),
+        [(p, len(odd)) for p in patterns[0]] + [(p, len(even)) for p in patterns[1]],
+        place[np.multiply.outer(base * 4 ** np.arange(q // 2)[::-1], np.arange(4))].astype(np.int32),
+        (np.stack([exchange, exchange[ring]]).astype(np.int32), np.stack([same, sign])),
+        (np.stack([exchange, ring[exchange]]).astype(np.int32), np.stack([same, sign[exchange]])),
+    )
 
 
 @lru_cache
@@ -108,12 +168,14 @@ def _paulis_to_matrix(q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     """Tables for M[j ^ x, j] = sum_z i^(x.z) (-1)^(z.j) T[x, z].
 
     Returns:
-        The number of string (x, z); the power of i; the signs (-1)^(z.j); and j ^ x as a row index.
+        The place x 2^q + z of each string of `_odd_strings`; the power of i; the signs (-1)^(z.j); and j ^ x as a row
+        index.
     """
     bits, states = basis_bits(q), np.arange(2**q)
-    number = (2 * bits[:, None] + bits[None]) @ 4 ** np.arange(q)[::-1]
+    digits = _odd_strings(q).number[:, None] >> 2 * np.arange(q)[::-1]
+    place = (digits >> 1 & 1) @ 2 ** np.arange(q)[::-1] * 2**q + (digits & 1) @ 2 ** np.arange(q)[::-1]
     row = states[:, None] ^ states
-    return number.astype(np.int32), (bits @ bits.T) % 4, 1 - 2 * (bits @ bits.T % 2), row.astype(np.int32)
+    return place.astype(np.int32), (bits @ bits.T) % 4, 1 - 2 * (bits @ bits.T % 2), row.astype(np.int32)
 
 
 # --- the real basis --------------------------------------------------------------------------------------------------
@@ -124,6 +186,16 @@ def _reversal_signs(q: int) -> np.ndarray:
     return (1 - 2 * (basis_bits(q).sum(1) % 2))[: 2 ** (q - 1), None]
 
 
+def _real_parts(s: Array) -> Array:
+    """`to_real` times the root of 2."""
+    half = s.shape[1] // 2
+    signs = jnp.asarray(_reversal_signs(s.shape[1].bit_length() - 1), s.dtype)
+    (re, im), (re_not, im_not) = s[:, :half], s[:, half:][:, ::-1] * signs
+    of_sums = jnp.stack([re + re_not, im + im_not], 1)
+    of_differences = jnp.stack([im - im_not, re_not - re], 1)
+    return jnp.concatenate([of_sums, of_differences])
+
+
 def to_real(s: Array) -> Array:
     """States (2, 2^q, N) as their two real parts u and v, s = u + i v with T u = u and T v = v.
 
@@ -132,12 +204,7 @@ def to_real(s: Array) -> Array:
     Returns:
         (2^q, 2, N): coefficients of u and of v. The map preserves lengths.
     """
-    half = s.shape[1] // 2
-    signs = jnp.asarray(_reversal_signs(s.shape[1].bit_length() - 1), s.dtype)
-    (re, im), (re_not, im_not) = s[:, :half], s[:, half:][:, ::-1] * signs
-    of_sums = jnp.stack([re + re_not, im + im_not], 1)
-    of_differences = jnp.stack([im - im_not, re_not - re], 1)
-    return jnp.concatenate([of_sums, of_differences]) * np.asarray(np.sqrt(0.5), s.dtype)
+    return _real_parts(s) * np.asarray(np.sqrt(0.5), s.dtype)
 
 
 def from_real(x: Array) -> Array:
@@ -152,8 +219,8 @@ def from_real(x: Array) -> Array:
 
 def _real_matrix(columns: Array) -> Array:
     """The real matrix (2^q, 2^q) of a matrix that commutes with T, from its first 2^(q-1) columns (2, 2^q, 2^(q-1))."""
-    u, v = to_real(columns).swapaxes(0, 1)  # z is (f_z - i g_z) / root of 2
-    return jnp.concatenate([u, -v], 1) * np.asarray(np.sqrt(2), columns.dtype)
+    u, v = _real_parts(columns).swapaxes(0, 1)  # z is (f_z - i g_z) / root of 2
+    return jnp.concatenate([u, -v], 1)
 
 
 @jax.custom_jvp
@@ -195,66 +262,165 @@ def _to_matrix(s: Array, cotangent: Array) -> tuple[Array]:
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 
+def first_wires(q: int) -> int:
+    """How many wires make the first half; an even number, so that either half has a real basis."""
+    return 2 * -(-q // 4)
+
+
+def _basis(wires: int) -> np.ndarray:
+    """The real basis of `to_real` as columns; without wires, 1."""
+    if not wires:
+        return np.ones((1, 1))
+    states = np.eye(2**wires, 2 ** (wires - 1))
+    reversed_ = _reversal_signs(wires).T * states[::-1]
+    return np.sqrt(0.5) * np.concatenate([states + reversed_, 1j * (states - reversed_)], 1)
+
+
+@lru_cache
+def _halves(q: int) -> tuple[np.ndarray, ...]:
+    """The real basis of all wires, and the CZ ring, in the product of the real bases of both halves.
+
+    Returns:
+        Source and factor (2^q, 2), twice: from the former to the latter, up to a factor, and back; then source and sign
+        (2^q, 1) of the ring.
+    """
+    product = np.kron(_basis(first_wires(q)), _basis(q - first_wires(q)))
+    to_product = np.sign((product.conj().T @ _basis(q)).real.round(3))
+    ring = (product.conj().T * ring_signs(q) @ product).real.round()
+
+    def largest(matrix: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        source = np.argsort(-abs(matrix), axis=1)[:, :count]
+        return source.astype(np.int32), np.take_along_axis(matrix, source, 1)
+
+    return *largest(to_product, 2), *largest(to_product.T / abs(to_product).sum(0)[:, None], 2), *largest(ring, 1)
+
+
+def _combine(x: Array, source: np.ndarray, factor: np.ndarray) -> Array:
+    """Rows sum_k factor[:, k] x[source[:, k]]."""
+    factor = jnp.asarray(factor, x.dtype)
+    return sum(factor[:, k, None] * x[source[:, k]] for k in range(source.shape[1]))
+
+
+def _half_rotations(v: Array) -> Array:
+    """Rotations (d, wires, 2, 2) of one half as real matrices (d, 2^wires, 2^wires)."""
+    if not v.shape[1]:
+        return jnp.ones((len(v), 1, 1), v.real.dtype)
+    columns = kron(v)
+    columns = columns[..., : columns.shape[-1] // 2]
+    return jax.vmap(_real_matrix)(jnp.stack([columns.real, columns.imag], 1))
+
+
+def _real_layers(angles: Array, x: Array) -> Array:
+    """Runs columns x (2^q, N) in the real basis through the layers.
+
+    A layer is A kron B and the ring, A on the first and B on the other half of the wires. In the product of the real
+    bases of the halves both are real, and the ring is a permutation with signs.
+
+    Returns:
+        (2^q, N).
+    """
+    q = angles.shape[-1]
+    v = _matrix(_layer_rotations(angles))
+    a, b = _half_rotations(v[:, : first_wires(q)]), _half_rotations(v[:, first_wires(q) :])
+    into, into_factor, out, out_factor, ring, ring_sign = _halves(q)
+
+    def layer(x, matrices):
+        a, b = matrices
+        x = einsum("ab,bn->an", a, x.reshape(len(a), -1)).reshape(len(a), len(b), -1)
+        x = einsum("zab,zbn->zan", jnp.broadcast_to(b, (len(a), *b.shape)), x)  # as a batch: then nothing is moved
+        return _combine(x.reshape(2**q, -1), ring, ring_sign), None
+
+    return _combine(lax.scan(layer, _combine(x, into, into_factor), (a, b))[0], out, out_factor)
+
+
 def apply_layers(angles: Array, states: Array) -> Array:
     """Runs states (2, 2^q, N) through the layers with angles (d, 2, q).
-
-    A layer is (A kron B) and signs, A on the first and B on the last half of the wires. With the state kept as
-    (re/im, A index, N, B index), A is a product from the left and B one from the right, and nothing is transposed.
 
     Returns:
         (2, 2^q, N).
     """
-    q = angles.shape[-1]
-    m, n = 2 ** (q // 2), states.shape[-1]
-    v = _matrix(_layer_rotations(angles))
-    a, b = kron(v[:, : q // 2]), kron(v[:, q // 2 :]).swapaxes(1, 2)
-    left = jnp.concatenate([jnp.concatenate([a.real, -a.imag], 2), jnp.concatenate([a.imag, a.real], 2)], 1)
-    right_re, right_im = jnp.concatenate([b.real, b.imag], 2), jnp.concatenate([-b.imag, b.real], 2)
-    signs = jnp.asarray(ring_signs(q).reshape(m, 1, m), angles.dtype)
+    x = to_real(states)
+    return from_real(_real_layers(angles, x.reshape(len(x), -1)).reshape(x.shape))
 
-    def layer(s, matrices):
-        left, right_re, right_im = matrices
-        s = einsum("ab,bn->an", left, s.reshape(2 * m, n * m)).reshape(2, m * n, m)
-        s = einsum("nb,bc->nc", s[0], right_re) + einsum("nb,bc->nc", s[1], right_im)
-        s = s.reshape(m, n, 2, m).transpose(2, 0, 1, 3) * signs
-        return s, None
 
-    s = states.reshape(2, m, m, n).swapaxes(2, 3)
-    return lax.scan(layer, s, (left, right_re, right_im))[0].swapaxes(2, 3).reshape(2, -1, n)
+def _half_layers(angles: Array) -> list[list[Array]]:
+    """What each half layer does to Pauli strings: a matrix (2 d, ., .) for each unit and parity."""
+    d, _, q = angles.shape
+    wires = _adjoint(_layer_rotations(angles)).reshape(2 * d, q // 2, 4, 4)
+    found, start = [], 0
+    for size in _units(q):
+        unit = kron(wires[:, start : start + size])
+        found.append([unit[:, strings[:, None], strings] for strings in _by_parity(size)])
+        start += size
+    return found
+
+
+def _turn(t: Array, q: int, units: list[list[Array]]) -> Array:
+    """Applies a half layer to the first half of the wires."""
+    out, start = [], 0
+    for pattern, columns in _odd_strings(q).pieces:
+        matrices = [unit[parity] for unit, parity in zip(units, pattern, strict=True)]
+        stop = start + math.prod(map(len, matrices)) * columns
+        x, before = t[start:stop], 1
+        for m in matrices:  # as a batch of products, because then nothing is moved
+            x = einsum("pab,pbn->pan", jnp.broadcast_to(m, (before, *m.shape)), x.reshape(before, len(m), -1))
+            before *= len(m)
+        out.append(x.ravel())
+        start = stop
+    return jnp.concatenate(out)
+
+
+def _by_half_layer(rates: Array) -> Array:
+    """(d, 2, q) to (2 d, 2, q/2)."""
+    d, _, q = rates.shape
+    return rates.reshape(d, 2, 2, q // 2).swapaxes(1, 2).reshape(2 * d, 2, q // 2)
 
 
 def _pull_back(angles: Array, rates: Array) -> Array:
-    """Coefficients (4^q,) of T in dU = -i/2 U T, for rates d(angles) of shape (d, 2, q).
+    """Coefficients of T in dU = -i/2 U T, for rates d(angles) of shape (d, 2, q).
 
     Layer by layer from the last to the first, T <- L^dagger T L + sum_w (rate of RX_w) X_w + ... : the generator of
     each gate is added where it acts and carried back through the gates before it.
 
     Returns:
-        (4^q,), strings numbered as in `_ring_on_paulis`.
+        (n,), in the order of `_odd_strings`.
     """
-    q = angles.shape[-1]
-    rotations = _layer_rotations(angles)
-    pairs = kron(_adjoint(rotations).reshape(-1, q // 2, 2, 4, 4))
-    source, sign = _ring_on_paulis(q)
-    generator = {axis: {"X": 2, "Y": 3}[axis] * 4 ** np.arange(q)[::-1] for axis in LAYER_AXES}
-    first, second = (generator[axis] for axis in LAYER_AXES)
-    sign = jnp.asarray(sign, angles.dtype)
+    d, _, q = angles.shape
+    strings = _odd_strings(q)
+    first, second = (strings.generators[:, {"X": 2, "Y": 3}[axis]] for axis in LAYER_AXES)
+    source, sign = strings.backward[0], jnp.asarray(strings.backward[1], angles.dtype)
 
-    def layer(t, x):
-        pairs, rate = x
-        t = (t[source] * sign).at[second].add(rate[1])
-        for i in range(q // 2):  # each product moves its pair of wires from the front to the back
-            t = einsum("ab,bn->na", pairs[i], t.reshape(16, -1))
-        return t.reshape(-1).at[first].add(rate[0]), None
+    def half_layer(t, x):
+        side, units, rate = x
+        t = (t[jnp.asarray(source)[side]] * sign[side]).at[second].add(rate[1])
+        return _turn(t, q, units).at[first].add(rate[0]), None
 
-    return lax.scan(layer, jnp.zeros(4**q, angles.dtype), (pairs, rates), reverse=True)[0]
+    x = jnp.arange(2 * d) % 2, _half_layers(angles), _by_half_layer(rates)
+    return lax.scan(half_layer, jnp.zeros(len(strings.number), angles.dtype), x, reverse=True)[0]
+
+
+def _push_forward(angles: Array, t: Array) -> tuple[Array]:
+    """The transpose of `_pull_back`: from a cotangent (n,) to that of the rates."""
+    d, _, q = angles.shape
+    strings = _odd_strings(q)
+    first, second = (strings.generators[:, {"X": 2, "Y": 3}[axis]] for axis in LAYER_AXES)
+    source, sign = strings.forward[0], jnp.asarray(strings.forward[1], angles.dtype)
+
+    def half_layer(t, x):
+        side, units = x
+        turned = _turn(t, q, units)
+        return turned[jnp.asarray(source)[side]] * sign[side], jnp.stack([t[first], turned[second]])
+
+    units = jax.tree.map(lambda m: m.swapaxes(1, 2), _half_layers(angles))
+    rates = lax.scan(half_layer, t, (jnp.arange(2 * d) % 2, units))[1]
+    return (rates.reshape(d, 2, 2, q // 2).swapaxes(1, 2).reshape(d, 2, q),)
 
 
 def _generator(t: Array, q: int) -> Array:
-    """The matrix -i/2 T of a sum of Pauli strings of odd weight with coefficients t (4^q,), as a real matrix."""
-    number, power, hadamard, row = _paulis_to_matrix(q)
+    """The matrix -i/2 T of a sum of Pauli strings of odd weight with coefficients t (n,), as a real matrix."""
+    place, power, hadamard, row = _paulis_to_matrix(q)
     half = 2 ** (q - 1)
-    t = 0.5 * t[number]
+    t = jnp.zeros(4**q, t.dtype).at[place].set(0.5 * t, unique_indices=True).reshape(2**q, 2**q)
     terms = jnp.stack([t * np.array([0, 1, 0, -1])[power], -t * np.array([1, 0, -1, 0])[power]])
     by_flip = einsum("cxz,zj->cxj", terms.astype(t.dtype), jnp.asarray(hadamard[:, :half], t.dtype))
     return _real_matrix(by_flip[:, row[:, :half], np.arange(half, dtype=np.int32)])
@@ -270,13 +436,12 @@ def block_matrix(angles: Array) -> Array:
     Returns:
         (2^q, 2^q), orthogonal, for `apply`.
     """
-    q = angles.shape[-1]
-    half = jnp.eye(2**q, 2 ** (q - 1), dtype=angles.dtype)
-    return _real_matrix(apply_layers(angles, jnp.stack([half, jnp.zeros_like(half)])))
+    return _real_layers(angles, jnp.eye(2 ** angles.shape[-1], dtype=angles.dtype))
 
 
 @block_matrix.defjvp
 def _block_matrix_jvp(primals, tangents):
     (angles,), (rates,) = primals, tangents
     u = block_matrix(angles)
-    return u, einsum("ab,bc->ac", u, _generator(_pull_back(angles, rates), angles.shape[-1]))
+    t = linear_map(_pull_back, _push_forward, (angles,), (rates,))
+    return u, einsum("ab,bc->ac", u, _generator(t, angles.shape[-1]))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from patchscape import data, memory, model
+from patchscape.blocks import first_wires
 from patchscape.config import ModelConfig
 
 
@@ -26,9 +27,9 @@ def operation_count(cfg: ModelConfig) -> dict[str, float]:
         `build`: once for all images, blocks 2 and 3 of all circuits; `image`: for every image, all circuits.
     """
     q, n = cfg.n_qubits, cfg.n_patches
-    # A layer: two products with real 2m x 2m matrices, m = 2^(q/2), from either side of half the columns of a complex
-    # 2^q x 2^q matrix. An image: two products of a real 2^q x 2^q matrix with two vectors.
-    layer = 2 * 2 * (2 * 2 ** (q // 2)) * 4**q
+    # A layer: products with two small real matrices, one for either half of the wires, and a real 2^q x 2^q matrix.
+    # An image: two products of a real 2^q x 2^q matrix with two vectors.
+    layer = 2 * (2 ** first_wires(q) + 2 ** (q - first_wires(q))) * 4**q
     return {"build": 2 * n * cfg.depth * layer, "image": n * 2 * 2 * 4**q * 2}
 
 
