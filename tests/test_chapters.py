@@ -200,6 +200,15 @@ def test_check_finds_a_name_typed_into_the_parameters_cell(tiny):
         chapters.check_parameters("01_tiny", namespace)
 
 
+def test_check_refuses_the_library_of_another_copy_of_the_project(tiny, folder):
+    (folder / "lib" / "patchscape").mkdir(parents=True)
+    with pytest.raises(ValueError, match=re.escape(f"chapter 01_tiny is that of {folder}, but patchscape is imported")):
+        chapters.check_parameters("01_tiny", dict(DEFAULTS))
+    (folder / "lib" / "patchscape").rmdir()
+    (folder / "lib" / "patchscape").symlink_to(Path(chapters.__file__).parent)
+    chapters.check_parameters("01_tiny", dict(DEFAULTS))
+
+
 def test_check_says_when_it_cannot_find_the_chapter(tiny):
     with pytest.warns(UserWarning, match="not checked"):
         chapters.check_parameters("99_nowhere", {})

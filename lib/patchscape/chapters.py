@@ -98,7 +98,8 @@ def check_parameters(chapter: str, namespace: MutableMapping[str, Any]) -> dict[
         The value of every parameter.
 
     Raises:
-        ValueError: if a name is unknown or a value is not allowed; the message names the remedy.
+        ValueError: if a name is unknown or a value is not allowed, or the library is that of another copy of the
+            project; the message names the remedy.
     """
     runtime.compile_fast()
     runtime.keep_programs()
@@ -107,6 +108,7 @@ def check_parameters(chapter: str, namespace: MutableMapping[str, Any]) -> dict[
     if path is None:
         warnings.warn(f"{chapter}.ipynb was not found here, so its parameters are not checked", stacklevel=2)
         return {}
+    _check_library(path)
     declared = declared_parameters(path)
     own = _assigned_elsewhere(path)
     plain = {
@@ -363,6 +365,17 @@ def _defaults(declared: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         with contextlib.suppress(ValueError, SyntaxError):
             values[name] = ast.literal_eval(record["default"])
     return values
+
+
+def _check_library(path: Path) -> None:
+    """Refuses a chapter of a copy of the project that runs with the library of another copy."""
+    project, imported = path.resolve().parent.parent, Path(__file__).resolve().parent
+    library = project / "lib" / imported.name
+    if library.is_dir() and not library.samefile(imported):
+        raise ValueError(
+            f"chapter {path.stem} is that of {project}, but patchscape is imported from {imported}: run 'make env' in "
+            "the former, use its environment, and unset PYTHONPATH."
+        )
 
 
 def _locate(chapter: str) -> Path | None:
