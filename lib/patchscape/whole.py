@@ -39,7 +39,9 @@ class Residuals(NamedTuple):
 
 
 def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, progress: bool = False) -> Path:
-    """Computes all eigenvalues of G, of G on phi and of H at a stored minimum, and writes them; killed, it continues.
+    """Computes all eigenvalues of G, of G on phi and of H at a stored minimum, and writes them as they come.
+
+    Killed, it continues with what it has kept of the matrices.
 
     Args:
         run_file: of a trained job.
@@ -60,24 +62,28 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
     folder = Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}"
     keep = kept_in(folder)
     chosen = most_wrong(probabilities, labels, wrong)
-    g = keep("G", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
-    r = residual(run.model, params, angles, labels, probabilities, chosen.order, keep, progress=progress)
-    n_phi = run.model.n_patches * run.model.n_params_per_qnn
-    arrays = {}
-    for name, matrix in {"gauss_newton": g, "gauss_newton_phi": g[:n_phi, :n_phi], "hessian": g + r}.items():
+    path, arrays = Path(out) / run_file.name, {"residual_images": len(chosen.order), "residual_share": chosen.share}
+
+    def add(name: str, matrix: np.ndarray) -> None:
         arrays[f"all_{name}"] = np.linalg.eigvalsh(matrix)[::-1]
-        values, weights = spectra.quadrature(lambda v, m=matrix: m @ v, len(matrix), steps=STEPS, starts=STARTS)
-        arrays |= {f"{name}_values": values, f"{name}_weights": weights}
-    arrays |= {"residual_images": len(chosen.order), "residual_share": chosen.share}
-    meta = {
-        "run": record.meta["run"],
-        "seeds": [record.meta["seeds"][number]],
-        "run_file": identity,
-        "wall_s": time.perf_counter() - start,
-        "provenance": results.provenance(),
-    }
-    path = Path(out) / run_file.name
-    results.write(path, {name: np.asarray(value)[None] for name, value in arrays.items()}, meta)
+        product = lambda v: matrix @ v  # noqa: E731
+        values, weights = spectra.quadrature(product, len(matrix), steps=STEPS, starts=STARTS)
+        arrays.update({f"{name}_values": values, f"{name}_weights": weights})
+        meta = {
+            "run": record.meta["run"],
+            "seeds": [record.meta["seeds"][number]],
+            "run_file": identity,
+            "wall_s": time.perf_counter() - start,
+            "provenance": results.provenance(),
+        }
+        results.write(path, {key: np.asarray(value)[None] for key, value in arrays.items()}, meta)
+
+    g = keep("G", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
+    n_phi = run.model.n_patches * run.model.n_params_per_qnn
+    add("gauss_newton", g)
+    add("gauss_newton_phi", g[:n_phi, :n_phi])
+    r = residual(run.model, params, angles, labels, probabilities, chosen.order, keep, progress=progress)
+    add("hessian", g + r)
     shutil.rmtree(folder)
     return path
 
