@@ -90,7 +90,7 @@ def test_snakemake_neither_locks_nor_mistrusts_nor_deletes_results(profile):
     assert settings["nolock"]
     assert settings["ignore-incomplete"]
     assert settings["keep-incomplete"]
-    assert not settings.get("rerun-incomplete")  # would compute again what was finished while Snakemake was dead
+    assert not settings.get("rerun-incomplete")  # would run again what was finished while Snakemake was dead
 
 
 def test_on_slurm_no_accounting_database_is_needed_and_a_job_is_submitted_again():
@@ -168,6 +168,7 @@ def test_the_trial_says_in_one_sentence_what_it_lacks(tmp_path):
     assert run.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @with_snakemake
 @pytest.mark.skipif(not shutil.which("slurmctld", path="/usr/sbin:/usr/bin"), reason="SLURM is not installed")
 @pytest.mark.skipif(os.geteuid() != 0, reason="the trial cluster needs root")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the smoke grid on a SLURM cluster of one node that lives on this machine's loopback address while the script runs,
-# with the profile `slurm` as it is, and then what goes wrong on clusters. It prints a table of what happened and ends
-# with status 1 if a trial went otherwise than workflow/README.md says. Everything lies in a temporary folder.
+# Runs the smoke grid, with the profile `slurm` as it is, on a SLURM cluster of one node that lives on this machine's
+# loopback address while the script runs, and then tries what goes wrong on clusters. It prints a table of what happened
+# and ends with status 1 if a trial went otherwise than workflow/README.md says. Everything lies in a temporary folder.
 #
 # Needs: root; the Debian packages slurm-wlm and munge; `make env .venv-grid/installed`. Where the two environments lie
 # elsewhere, PATCHSCAPE names the one's executable and GRID_PYTHON the other's Python.
@@ -141,10 +141,15 @@ launch() { # TARGETS...
   echo $snakemake >"$scratch/snakemake.pid"
 }
 
-start() { # TARGETS...
-  launch "$@"
+signal_job() { # SIGNAL
+  pgrep -f "patchscape job smoke .* --folder $folder" | xargs kill "-$1"
+}
+
+# Starts the smaller job and holds it in the middle of its work, so that no outcome depends on how fast it is.
+start() {
+  launch "$folder/$smaller.safetensors"
   wait_for 120 training || failed="no job trains"
-  number=$(squeue -h -t running -o %i | head -n 1)
+  signal_job STOP
 }
 
 ended() { [ -z "$(jobs -rp)" ]; }
@@ -165,11 +170,11 @@ interrupt() { # SIGNAL
 
 end() { # STATES THAT THE SLURM JOBS SHOULD HAVE, IN THE ORDER OF SUBMISSION
   local states
-  states=$(squeue -h --states=all -o "%i %T" | sort -n | awk -v before="${before:-0}" '$1 > before {print $2}' | uniq -c |
-    awk '{printf "%s%d %s", sep, $1, $2; sep = ", "}')
+  states=$(squeue -h --states=all -o "%i %T" | sort -n | awk -v before="${before:-0}" '$1 > before {print $2}' |
+    uniq -c | awk '{printf "%s%d %s", sep, $1, $2; sep = ", "}')
   [ $status = 0 ] || failed="${failed:-the call ended with status $status}"
   [ "$states" = "$1" ] || failed="${failed:-expected $1}"
-  printf '%-52s | %-24s | %4d | %4d | %s\n' "$trial" "$states" $status $((SECONDS - began)) "${failed:-as documented}"
+  printf '%-51s | %-24s | %4d | %4d | %s\n' "$trial" "$states" $status $((SECONDS - began)) "${failed:-as documented}"
   if [ -n "$failed" ]; then
     wrong=1
     tail -n 40 "$log" >&2
@@ -180,42 +185,44 @@ start_cluster
 wrong=0
 smaller=$("$PATCHSCAPE" grid smoke --names)
 smaller=${smaller%%$'\n'*}
-printf '%-52s | %-24s | %-4s | %-4s | %s\n' "trial" "SLURM jobs" "exit" "s" "outcome"
+printf '%-51s | %-24s | %-4s | %-4s | %s\n' "trial" "SLURM jobs" "exit" "s" "outcome"
 
 begin "the whole grid" whole
-start
+launch
 finish
 end "4 COMPLETED"
 
-begin "kill -9 of Snakemake, then the same call" killed
+begin "kill -9 of Snakemake; a call for the whole grid" killed
 start
 interrupt KILL
 launch
+wait_for 120 grep -q "waiting for it" "out/logs/$smaller-train.log" || failed="the new job did not wait"
+signal_job CONT
 finish
-end "6 COMPLETED"
+! grep -q epoch "out/logs/$smaller-train.log" || failed="what the first call's job trained was trained again"
+end "5 COMPLETED"
 
 begin "Ctrl-C, then the same call" interrupted
-start "$folder/$smaller.safetensors"
+start
 interrupt INT
 launch "$folder/$smaller.safetensors"
 finish
 end "1 CANCELLED, 1 COMPLETED"
 
 begin "scancel of a running job" cancelled
-start "$folder/$smaller.safetensors"
-scancel "$number"
+start
+scancel --state=running --user=root
 finish
 end "1 CANCELLED, 1 COMPLETED"
 
 begin "a job that hangs reaches its time limit" limit
-start "$folder/$smaller.safetensors"
-scontrol listpids "$number" | awk 'NR > 1 {print $1}' | xargs kill -STOP
-scontrol update JobId="$number" TimeLimit=1
+start
+scontrol update JobId="$(squeue -h -t running -o %i)" TimeLimit=1
 finish
 end "1 TIMEOUT, 1 COMPLETED"
 
 begin "the node goes down under a job and comes back" down
-start "$folder/$smaller.safetensors"
+start
 scontrol update NodeName="$(hostname -s)" State=down Reason=trial
 sleep 5
 scontrol update NodeName="$(hostname -s)" State=resume
@@ -223,10 +230,12 @@ finish
 end "1 COMPLETED"
 
 begin "the controller is away; Ctrl-C, then the same call" controller
-start "$folder/$smaller.safetensors"
+start
 stop TERM slurmctld
 wait_for 300 grep -q "Falling back to 'sacct'" "$log" || failed="the outage went unnoticed"
 slurmctld -f "$SLURM_CONF" 2>/dev/null
+wait_for 60 node_is allocated || wait_for 5 node_is mixed || failed="the controller did not come back"
+signal_job CONT
 wait_for 300 no_jobs || failed="the job did not end"
 interrupt INT
 launch "$folder/$smaller.safetensors"
