@@ -77,6 +77,33 @@ def test_the_derivative_of_a_block_is_that_of_its_gates(q, depth):
     np.testing.assert_allclose(complex_(du), (ahead - behind) / (2 * h), rtol=0, atol=1e-8)
 
 
+def string(number, q):
+    """The dense Pauli string with base-4 digits I, Z, X, Y of its wires."""
+    paulis = {"I": np.eye(2), **oracle.PAULI}
+    return functools.reduce(np.kron, [paulis["IZXY"[number >> 2 * (q - 1 - wire) & 3]] for wire in range(q)])
+
+
+@pytest.mark.parametrize("q", [2, 4, 6])
+def test_two_half_layers_carry_an_odd_string_as_the_gates_do(q):
+    strings, random = blocks._odd_strings(q), np.random.default_rng(q)
+    n, angles = len(strings.number), draw(1, q)
+    assert len(set(strings.number)) == n == (4**q - 2**q) // 2
+    start = random.integers(n)
+    t = np.eye(n)[start]
+    for side in range(2):
+        units = jax.tree.map(lambda m, side=side: m[side].T, blocks._half_layers(jnp.asarray(angles)))
+        turned = np.asarray(blocks._turn(jnp.asarray(t), q, units))
+        (source, sign), (back, back_sign) = ((x[side] for x in table) for table in (strings.forward, strings.backward))
+        t = turned[source] * sign
+        np.testing.assert_array_equal(t[back] * back_sign, turned)
+    layer = oracle.unitary(q, first_block(q, 1), angles.ravel())
+    carried = layer @ string(strings.number[start], q) @ layer.conj().T
+    for i in [*np.argsort(-abs(t))[:3], *random.integers(n, size=10)]:
+        expected = np.trace(string(strings.number[i], q) @ carried).real / 2**q
+        np.testing.assert_allclose(t[i], expected, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(np.sum(t**2), 1, rtol=1e-12)
+
+
 def test_the_derivative_of_every_single_angle_is_exact():
     # A rotation's derivative is the same gate turned by pi, divided by two.
     q, depth = 4, 2

@@ -2,14 +2,18 @@
 
 Every rotation, and the ring of CZ gates, commutes with the time reversal T = (iY)^q K (K: complex conjugation; the
 chapters on the spectrum and on speed say why). For even q, T^2 = 1, and there is a basis of states with T f = f: in it
-a block is a real orthogonal 2^q x 2^q matrix, which acts alike on the two real parts of a state. That halves the
-operations of a complex product (`apply`), and only half of the columns have to be built.
+a block is a real orthogonal 2^q x 2^q matrix, which acts alike on the two real parts of a state. That takes half of the
+operations of a complex product (`apply`).
 
-The columns are built layer by layer. The derivative of a block U obeys dU = U Omega, where Omega is a sum of Pauli
-strings carried backwards through the layers (Heisenberg picture, `_pull_back`). In the Pauli basis a layer is a
-product of small rotations and a signed permutation, and the derivative with respect to one angle is one coefficient.
-The rule is linear in the tangent, so that reverse mode is its transpose: nothing is stored layer by layer, and
-derivatives of every order follow from it.
+A block is built layer by layer. In the product of the real bases of two halves with even numbers of wires, a layer is
+the product of two small real matrices and a permutation with signs (the ring), `_real_layers`.
+
+The derivative of a block U obeys dU = U Omega, where Omega is a sum of Pauli strings carried backwards through the
+layers (Heisenberg picture, `_pull_back`). The derivative with respect to one angle is one coefficient. Only strings of
+odd weight occur: they are the generators of real orthogonal matrices. A layer keeps the parity of the weight, and its
+rotations that of the weight on every pair of wires, so that products with matrices of sizes 10 and 6 do.
+The rule is linear in the tangent, so that reverse mode is its transpose (`_push_forward`): nothing is stored layer by
+layer, and derivatives of every order follow from it.
 
 Numbers are real: a complex array carries a leading axis of length 2 (real part, imaginary part), because real matrix
 products were faster than complex ones wherever we measured. The precision follows the inputs: float32 in, float32
@@ -119,14 +123,15 @@ def _units(q: int) -> list[int]:
 class _OddStrings(NamedTuple):
     """How the coefficients of all Pauli strings of odd weight are stored, and moved; n = (4^q - 2^q) / 2.
 
-    Half of the wires come first. Their strings are sorted by the parities of their units, so that the coefficients
-    with equal parities are a whole array (units of the first half ..., all strings of the last half).
+    Half of the wires come first: those that the next half layer turns. Their strings are sorted by the parities of
+    their units, so that the coefficients with equal parities are one array (first unit, ..., strings of the last half).
 
     Attributes:
         number: (n,) of each string, as in `_ring_on_paulis`.
         pieces: for each pattern of parities of the first half's units, the number of strings of the last half.
         generators: place of each single-wire string of the first half (wires, 4).
-        forward: (2, n) sources, (2, n) signs: exchanges the halves; the second time, also the ring.
+        forward: sources and signs, (2, n) each: what follows either half layer. The halves change places; after the
+            second half layer, the ring too.
         backward: the inverses.
     """
 
@@ -370,12 +375,6 @@ def _turn(t: Array, q: int, units: list[list[Array]]) -> Array:
     return jnp.concatenate(out)
 
 
-def _by_half_layer(rates: Array) -> Array:
-    """(d, 2, q) to (2 d, 2, q/2)."""
-    d, _, q = rates.shape
-    return rates.reshape(d, 2, 2, q // 2).swapaxes(1, 2).reshape(2 * d, 2, q // 2)
-
-
 def _pull_back(angles: Array, rates: Array) -> Array:
     """Coefficients of T in dU = -i/2 U T, for rates d(angles) of shape (d, 2, q).
 
@@ -395,7 +394,8 @@ def _pull_back(angles: Array, rates: Array) -> Array:
         t = (t[jnp.asarray(source)[side]] * sign[side]).at[second].add(rate[1])
         return _turn(t, q, units).at[first].add(rate[0]), None
 
-    x = jnp.arange(2 * d) % 2, _half_layers(angles), _by_half_layer(rates)
+    rates = rates.reshape(d, 2, 2, q // 2).swapaxes(1, 2).reshape(2 * d, 2, -1)  # by half layer
+    x = jnp.arange(2 * d) % 2, _half_layers(angles), rates
     return lax.scan(half_layer, jnp.zeros(len(strings.number), angles.dtype), x, reverse=True)[0]
 
 
