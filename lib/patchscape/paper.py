@@ -90,6 +90,24 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def comparison() -> pd.DataFrame:
+    """Sets every number of the published runs beside that of ours with the same seed.
+
+    Returns:
+        One row for each of our runs, index (n_patches, depth); columns (quantity, source) with source "published" and
+        "ours": epoch, train_loss, test_loss (nats), test_accuracy, ensemble_test_loss (nats), ensemble_test_accuracy,
+        pca_1, pca_2, lambda_max (nats per rad^2); and ("same epochs", "ours"), for how many epochs the training curves
+        agree to 1 percent. NaN where nothing is published or stored.
+    """
+    table = runs()
+    same = table[table.seed == config.PAPER_SEED].set_index(["n_patches", "depth", "source"])
+    names = ["epoch", "train_loss", "test_loss", "test_accuracy", *stored.ENSEMBLE, "pca_1", "pca_2", "lambda_max"]
+    wide = same.reindex(columns=names).unstack("source").reindex(columns=["published", "ours"], level=1)
+    leaves = {size: len(ours) if apart is None else apart for size, (_, ours, apart) in curves().items()}
+    wide["same epochs", "ours"] = [leaves[size] for size in wide.index]
+    return wide
+
+
 def curves() -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, int | None]]:
     """Reads the training curves of the stored runs of the paper's protocol, beside the published ones.
 

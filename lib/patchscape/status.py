@@ -11,11 +11,13 @@ import pandas as pd
 from patchscape import data, grids, project, stored
 from patchscape.chapters import find_chapters
 
+_RUNS = {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))}
 # What the readers called in chapters open: folders of data/results, or files below data.
 _READERS = {
     "paper.eigenvalues": {"published/eigenvalues.csv"},
     "paper.replays": {"replay", "published/training_log_epoch0.csv"},
-    "paper.runs": {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))},
+    "paper.runs": _RUNS,
+    "paper.comparison": _RUNS | {"published/training_curves.csv"},
     "paper.curves": {"paper", "published/training_curves.csv"},
     "speed.stored_benchmarks": {"results/benchmarks.json"},
     "stored_spectra.by_classes": {"laptop", "controls"},

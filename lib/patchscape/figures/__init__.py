@@ -62,6 +62,7 @@ from patchscape.figures.spectrum import (
 from patchscape.figures.speed import block_idea, cost_model, time_against
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
+    against_published,
     explained,
     path_against_plane,
     published_curves,
@@ -73,6 +74,7 @@ from patchscape.figures.training import (
 
 __all__ = [
     "against_noise",
+    "against_published",
     "as_expected",
     "block_idea",
     "block_matrix",

@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from patchscape.figures.drawn import remember
-from patchscape.figures.style import INK, PUBLISHED, colour, size_label
+from patchscape.figures.style import INK, PUBLISHED, by_size, colour, decades, size_label
 from patchscape.landscape import Plane
 
 _LINES = ("-", "--", "-.", ":")
@@ -196,13 +196,45 @@ def whole_runs(curves: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray, in
     Returns:
         The figure.
     """
-    fig, axes = plt.subplots(1, max(1, len(curves)), figsize=(7, 3.4), squeeze=False, sharey=True)
-    for ax, ((n, d), (theirs, ours, leaves)) in zip(axes[0], curves.items(), strict=False):
+    columns = max(2, min(len(curves), 4))
+    rows = max(1, -(-len(curves) // columns))
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(7 if columns < 4 else 9, 1 + 2.4 * rows), squeeze=False, sharey=True
+    )
+    for ax in axes.flat[len(curves) :]:
+        ax.axis("off")
+    for ax, ((n, d), (theirs, ours, leaves)) in zip(axes.flat, curves.items(), strict=False):
         ax.semilogy(theirs, label="published", markersize=4, **PUBLISHED)
         ax.semilogy(ours, color=colour(n), label="ours")
         if leaves is not None:
             ax.axvline(leaves, color=INK, ls=":", lw=1)
         ax.set(title=size_label(n, d), xlabel="epoch")
-    axes[0, 0].set_ylabel("mean batch loss (nats)")
-    axes[0, -1].legend(fontsize=8)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("mean batch loss (nats)")
+    axes[0, 0].legend(fontsize=8)
+    return fig
+
+
+def against_published(table: pd.DataFrame) -> Figure:
+    """Draws numbers of our runs against the published ones, a dot for every size.
+
+    Args:
+        table: from `paper.comparison`.
+
+    Returns:
+        The figure: largest eigenvalue and training loss at the minimum; on the line they are equal.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.9))
+    looks = by_size(table.index)
+    for ax, name, label in (
+        (axes[0], "lambda_max", r"$\lambda_{\max}$ (nats per rad$^2$)"),
+        (axes[1], "train_loss", "training loss (nats)"),
+    ):
+        for size, row in table[name].iterrows():
+            ax.plot(row.published, row.ours, ls="none", ms=8, **looks[size])
+        ends = np.array([table[name].min().min() / 1.15, table[name].max().max() * 1.15])
+        ax.plot(ends, ends, color=INK, lw=1, zorder=0)
+        ax.set(xscale="log", yscale="log", xlabel=f"{label}, published", ylabel=f"{label}, ours")
+        decades(ax.xaxis, ax.yaxis)
+    axes[1].legend(fontsize=8)
     return fig
