@@ -226,15 +226,16 @@ def against_published(table: pd.DataFrame) -> Figure:
     """
     fig, axes = plt.subplots(1, 2, figsize=(8, 3.9))
     looks = by_size(table.index)
-    for ax, name, label in (
-        (axes[0], "lambda_max", r"$\lambda_{\max}$ (nats per rad$^2$)"),
-        (axes[1], "train_loss", "training loss (nats)"),
+    for ax, name, label, scale in (
+        (axes[0], "lambda_max", r"$\lambda_{\max}$ (nats per rad$^2$)", "log"),
+        (axes[1], "train_loss", "training loss (nats)", "linear"),
     ):
         for size, row in table[name].iterrows():
             ax.plot(row.published, row.ours, ls="none", ms=8, **looks[size])
         ends = np.array([table[name].min().min() / 1.15, table[name].max().max() * 1.15])
         ax.plot(ends, ends, color=INK, lw=1, zorder=0)
-        ax.set(xscale="log", yscale="log", xlabel=f"{label}, published", ylabel=f"{label}, ours")
-        decades(ax.xaxis, ax.yaxis)
+        ax.set(xscale=scale, yscale=scale, xlabel=f"{label}, published", ylabel=f"{label}, ours")
+    decades(axes[0].xaxis, axes[0].yaxis)
+    axes[1].locator_params(nbins=5)
     axes[1].legend(fontsize=8)
     return fig
