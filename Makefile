@@ -14,6 +14,14 @@ ifneq ($(shell pwd -P | awk 'NR > 1 || /[:"$$`%?\\]/ { print "unfit"; exit }'),)
 $(error The path of this folder holds one of : " $$ ` % ? \ or a line break, with which its environment would not work: move or rename the folder)
 endif
 
+# An unknown profile of the grid is refused before anything is made for it.
+PROFILES := $(patsubst workflow/profiles/%/config.yaml,%,$(wildcard workflow/profiles/*/config.yaml))
+ifneq ($(filter grid,$(MAKECMDGOALS)),)
+ifeq ($(and $(PROFILE),$(filter $(PROFILE),$(PROFILES))),)
+$(error PROFILE=$(PROFILE): choose from $(PROFILES))
+endif
+endif
+
 # The first Python found that is new enough; PYTHON=... on the command line overrides it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -45,15 +53,16 @@ unless_whole = $(shell $(call whole,$(1)) || echo again)
 define venv
 @$(call whole,$(1)) || { \
 	test -n "$(PYTHON)" || { echo "patchscape needs Python 3.11 or newer, and none was found: install one, or name it with 'make $(MAKECMDGOALS) PYTHON=/path/to/python'." >&2; exit 1; }; \
-	"$(PYTHON)" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "patchscape needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" --version 2>&1): name another with 'make $(MAKECMDGOALS) PYTHON=/path/to/python'." >&2; exit 1; }; \
+	"$(PYTHON)" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "patchscape needs Python 3.11 or newer, and $(PYTHON) $$("$(PYTHON)" -I -c 'import platform; print("is", platform.python_version())' 2>/dev/null || echo "does not run as Python"): name another with 'make $(MAKECMDGOALS) PYTHON=/path/to/python'." >&2; exit 1; }; \
 	"$(PYTHON)" -I -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: on Debian or Ubuntu, install the package python3-venv." >&2; exit 1; }; \
 	test ! -e $(1) || echo "The environment in $(1) is unfinished or was made for another folder: it is made anew."; \
-	rm -rf $(1) && "$(PYTHON)" -m venv $(1); }
+	{ rm -rf $(1) && mkdir $(1); } 2>/dev/null || { echo "$(CURDIR)/$(1) cannot be made, and the environment goes there: check the permissions and the space, or copy the project to a folder of your own." >&2; exit 1; }; \
+	"$(PYTHON)" -m venv $(1); }
 endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env again book test figures lab grid bench chapters screenshots pdf lint format lock serve clean
+.PHONY: help env again book test figures lab grid known-grid bench chapters screenshots pdf lint format lock serve clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' Makefile
@@ -82,9 +91,12 @@ figures: env ## run all chapters with PARAMS=params/quick.yaml and write every f
 lab: env ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/chapters/01_architecture.ipynb
 
-grid: env .venv-grid/installed ## run what is missing of GRID=laptop (controls, paper, datasets, smoke); GRID_ARGS=-n only shows it
+grid: env known-grid .venv-grid/installed ## run what is missing of GRID=smoke (or laptop, controls, paper, datasets); GRID_ARGS=-n only shows it
 	@PATCHSCAPE="$(CURDIR)/$(BIN)/patchscape" .venv-grid/bin/snakemake -s workflow/Snakefile \
 		--profile workflow/profiles/$(PROFILE) $(GRID_ARGS) --config grid=$(GRID)
+
+known-grid: env
+	@$(BIN)/patchscape grid "$(GRID)" --names >/dev/null
 
 .venv-grid/installed: workflow/requirements.txt $(call unless_whole,.venv-grid)
 	$(call venv,.venv-grid)

@@ -19,7 +19,8 @@ case "$*" in
     test -z "$FAIL" || exit 1
     echo "pip of $0: $PIP_USER$PIP_TARGET$PYTHONPATH" >> "$LOG"
     printf '#!/bin/sh\\necho "$PATCHSCAPE" >> "$LOG"\\n' > "$(dirname "$0")/snakemake"
-    chmod +x "$(dirname "$0")/snakemake" ;;
+    printf '#!/bin/sh\\necho "patchscape $*" >> "$LOG"; test "$2" = smoke\\n' > "$(dirname "$0")/patchscape"
+    chmod +x "$(dirname "$0")/snakemake" "$(dirname "$0")/patchscape" ;;
 esac
 """
 
@@ -35,8 +36,9 @@ def world(tmp_path):
 
     def project(name):
         folder = tmp_path / name / "patchscape"
-        (folder / "workflow").mkdir(parents=True)
-        for file in ("Makefile", "requirements.lock", "pyproject.toml", "workflow/requirements.txt"):
+        (folder / "workflow/profiles/local").mkdir(parents=True)
+        config = "workflow/profiles/local/config.yaml"
+        for file in ("Makefile", "requirements.lock", "pyproject.toml", "workflow/requirements.txt", config):
             shutil.copy(ROOT / file, folder / file)
         return folder
 
@@ -44,7 +46,7 @@ def world(tmp_path):
         log.write_text("")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PIP_"))}
         result = subprocess.run(
-            ["make", *arguments, f"PYTHON={stub}"],
+            ["make", f"PYTHON={stub}", *arguments],
             cwd=folder,
             env={**clean, "REAL": sys.executable, "LOG": str(log), **variables},
             capture_output=True,
@@ -148,6 +150,66 @@ def test_the_grid_calls_the_command_of_this_folder(world):
     status, output, done = make(folder, "grid")
     assert status == 0, output
     assert done[-1] == str(folder / ".venv" / "bin" / "patchscape")
+
+
+def test_an_unknown_grid_is_refused_before_snakemake_is_installed(world):
+    project, make = world
+    folder = project("p")
+    status, _, done = make(folder, "grid", "GRID=no such")
+    assert status != 0
+    assert done[-1] == "patchscape grid no such --names"
+    assert not (folder / ".venv-grid").exists()
+
+
+@pytest.mark.parametrize("name", ["nope", ""])
+def test_an_unknown_profile_is_refused_in_one_sentence_before_anything_is_made(world, name):
+    project, make = world
+    folder = project("p")
+    status, output, done = make(folder, "grid", f"PROFILE={name}")
+    assert status != 0
+    (line,) = output.splitlines()
+    assert f"PROFILE={name}: choose from local" in line
+    assert done == []
+    assert not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/no/such/python", "/dev/null"])
+def test_what_is_not_python_is_refused_in_one_sentence(world, python):
+    project, make = world
+    folder = project("p")
+    status, output, done = make(folder, "env", f"PYTHON={python}")
+    assert status != 0
+    sentence, end = output.splitlines()
+    assert sentence.startswith(
+        f"patchscape needs Python 3.11 or newer, and {python} does not run as Python: name another"
+    )
+    assert end.startswith("make: ***")
+    assert done == []
+
+
+def test_an_old_python_is_refused_with_its_version(world, tmp_path):
+    project, make = world
+    old = tmp_path / "old python"
+    old.write_text('#!/bin/sh\ncase "$*" in *platform*) echo is 3.9.2 ;; *) exit 1 ;; esac\n')
+    old.chmod(0o755)
+    status, output, _ = make(project("p"), "env", f"PYTHON={old}")
+    assert status != 0
+    assert f"patchscape needs Python 3.11 or newer, and {old} is 3.9.2: name another" in output
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_one_sentence(world, tmp_path):
+    project, make = world
+    folder = project("p")
+    refuse = tmp_path / "bin" / "mkdir"  # permissions would not stop root
+    refuse.parent.mkdir()
+    refuse.write_text("#!/bin/sh\necho no >&2; exit 1\n")
+    refuse.chmod(0o755)
+    status, output, done = make(folder, "env", PATH=f"{refuse.parent}:{os.environ['PATH']}")
+    assert status != 0
+    sentence, end = output.splitlines()
+    assert sentence.startswith(f"{folder}/.venv cannot be made, and the environment goes there: check the permissions")
+    assert end.startswith("make: ***")
+    assert done == []
 
 
 def test_clean_removes_what_was_built_and_nothing_that_a_reader_made(world):
