@@ -17,8 +17,8 @@ endif
 # An unknown profile of the grid is refused before anything is made for it.
 PROFILES := $(patsubst workflow/profiles/%/config.yaml,%,$(wildcard workflow/profiles/*/config.yaml))
 ifneq ($(filter grid,$(MAKECMDGOALS)),)
-ifeq ($(and $(PROFILE),$(filter $(PROFILE),$(PROFILES))),)
-$(error PROFILE=$(PROFILE): choose from $(PROFILES))
+ifeq ($(and $(filter 1,$(words $(PROFILE))),$(filter $(PROFILES),$(PROFILE))),)
+$(error PROFILE=$(PROFILE): give one of: $(PROFILES))
 endif
 endif
 

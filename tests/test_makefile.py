@@ -161,14 +161,14 @@ def test_an_unknown_grid_is_refused_before_snakemake_is_installed(world):
     assert not (folder / ".venv-grid").exists()
 
 
-@pytest.mark.parametrize("name", ["nope", ""])
+@pytest.mark.parametrize("name", ["nope", "", "local nope", "%"])
 def test_an_unknown_profile_is_refused_in_one_sentence_before_anything_is_made(world, name):
     project, make = world
     folder = project("p")
     status, output, done = make(folder, "grid", f"PROFILE={name}")
     assert status != 0
     (line,) = output.splitlines()
-    assert f"PROFILE={name}: choose from local" in line
+    assert f"PROFILE={name}: give one of: local" in line
     assert done == []
     assert not (folder / ".venv").exists()
 

@@ -276,13 +276,13 @@ def overview(image: np.ndarray, published: pd.DataFrame) -> Figure:
     left.set_title("one image, n = 9 patches, 9 circuits", size=11)
     lowest = 0.0
     for depth, line in published.sort_values(["depth", "n_patches"]).groupby("depth"):
-        right.plot(line.n_patches, line.lambda_max, color="#999999", lw=1, zorder=1)
+        right.plot(line.n_patches, line.lambda_max, color="#999999", lw=1, zorder=1, label=f"d = {depth}")
         for n, value in zip(line.n_patches, line.lambda_max, strict=True):
             right.plot(n, value, "D", ms=7, color=colour(n), mec="white", zorder=2)
         lowest = max(1.22 * lowest, line.lambda_max.iloc[-1])  # keeps the names of the lines apart
         right.text(16.9, lowest, f"d = {depth}", va="center", size=9)
     n, height = np.array([4, 16]), published.lambda_max.max() * 1.25
-    right.plot(n, height * 4 / n, "--", color=INK, lw=1.2)
+    right.plot(n, height * 4 / n, "--", color=INK, lw=1.2, label=r"$\propto 1/n$")
     right.annotate(r"$\propto 1/n$", (9, height * 4 / 9), (6, 4), textcoords="offset points", color=INK)
     right.set(xscale="log", yscale="log", xlabel="number of patches $n$", xlim=(3.6, 22))
     right.set_ylabel(r"largest Hessian eigenvalue $\lambda_{\max}$")
