@@ -85,9 +85,13 @@ def coherence(table: pd.DataFrame) -> Figure:
     for (value, where), rows in table.groupby(["n_patches", "where"]):
         face = colour(value) if where == "trained" else "none"
         ax.plot(rows.n_patches, rows.coherence, "o", color=colour(value), markerfacecolor=face)
-    ax.annotate("circuits agree", (n[-1], 1), xytext=(0, 4), textcoords="offset points", ha="right", fontsize=8)
     ax.annotate(
-        "circuits independent", (n[-1], 1 / n[-1]), xytext=(-4, 0), textcoords="offset points", ha="right", fontsize=8
+        "1/n: different images or classes",
+        (n[-1], 1 / n[-1]),
+        xytext=(-4, 0),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
     )
     ax.set(xlabel="number of patches $n$", ylabel=r"coherence $\rho$", xticks=n, xticklabels=[f"{x:.0f}" for x in n])
     ax.minorticks_off()
