@@ -94,7 +94,7 @@ def test_the_theorems_hold_for_three_hundred_random_models():
 
 
 def test_a_wrong_constant_would_be_caught():
-    """T1 with 1/n^2 instead of 1/n, as if patches were independent, is broken by agreeing patches."""
+    """T1 with 1/n^2 instead of 1/n is broken by circuits that agree."""
     with jax.enable_x64(True):
         cfg, params, angles, labels = _problem(0, n_patches=4, shared_bias=False)
         same = {"phi": jnp.broadcast_to(params["phi"][:1], params["phi"].shape)}
@@ -103,6 +103,15 @@ def test_a_wrong_constant_would_be_caught():
         assert t.coherence == pytest.approx(1)
         assert t.lambda_max <= t.t1
         assert t.gauss_newton > t.gauss_newton_blocks.sum() / cfg.n_patches * 1.01
+
+
+def test_independent_circuits_on_similar_patches_have_a_coherence_near_one():
+    """Their parts X_p X_p^T of a positive sum have one mean; 1/n needs circuits that move other images or classes."""
+    with jax.enable_x64(True):
+        for seed in range(3):
+            cfg, params, angles, labels = _problem(seed, n_patches=9, n_qubits=2, shared_bias=False, depth=3)
+            alike = jnp.broadcast_to(angles[:, :1, :1], angles.shape)
+            assert bounds.evaluate(cfg, params, alike, labels).coherence > 0.6
 
 
 def test_replicated_patches_scale_exactly_like_one_over_n():

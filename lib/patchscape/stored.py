@@ -127,7 +127,7 @@ def _named(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_scaled(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds lambda_max n / (1 - exp(-train_loss)), which the bound T2 predicts to depend on neither n nor the loss."""
+    """Adds lambda_max n / (1 - exp(-train_loss)): with the form of the bound T2 it would depend on m only."""
     if "lambda_max" not in table:
         return table
     return table.assign(scaled=table.lambda_max * table.n_patches / -np.expm1(-table.train_loss))

@@ -80,14 +80,18 @@ def coherence(table: pd.DataFrame) -> Figure:
     fig, ax = plt.subplots(figsize=(5.5, 3.4))
     n = np.array(sorted(table.n_patches.unique()), float)
     ax.fill_between(n, 1 / n, 1, color="#eeeeee")
-    ax.loglog(n, np.ones_like(n), color=INK, lw=1, label="circuits agree")
-    ax.loglog(n, 1 / n, color=INK, lw=1, label="circuits independent")
+    ax.loglog(n, np.ones_like(n), color=INK, lw=1)
+    ax.loglog(n, 1 / n, color=INK, lw=1, label="1/n")
     for (value, where), rows in table.groupby(["n_patches", "where"]):
         face = colour(value) if where == "trained" else "none"
         ax.plot(rows.n_patches, rows.coherence, "o", color=colour(value), markerfacecolor=face, label=where)
-    ax.annotate("circuits agree", (n[-1], 1), xytext=(0, 4), textcoords="offset points", ha="right", fontsize=8)
     ax.annotate(
-        "circuits independent", (n[-1], 1 / n[-1]), xytext=(-4, 0), textcoords="offset points", ha="right", fontsize=8
+        "1/n: different images or classes",
+        (n[-1], 1 / n[-1]),
+        xytext=(-4, 0),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
     )
     ax.set(xlabel="number of patches $n$", ylabel=r"coherence $\rho$", xticks=n, xticklabels=[f"{x:.0f}" for x in n])
     ax.minorticks_off()
