@@ -39,8 +39,8 @@ def here(tmp_path, monkeypatch):
     provenance = {"code": "1234", "device": {"kind": "cpu"}, "created": "today"}
     run = RUN.model_copy(update={"seed": SEEDS[0]})
     meta = {"run": run.model_dump(mode="json"), "seeds": SEEDS, "wall_s": 1.0, "provenance": provenance}
-    file = tmp_path / "runs" / f"{run.name(SEEDS)}.safetensors"
-    results.write(file, curves | minimum | {"minimum_epoch": np.zeros(2, int)}, meta)
+    curves["minimum_epoch"] = np.zeros(2, int)
+    results.write(tmp_path / "runs" / f"{run.name(SEEDS)}.safetensors", curves | minimum, meta)
     for name in ("run", "alone"):
         results.write(tmp_path / f"{name}.safetensors", curves | minimum, meta)
     results.write(tmp_path / "run-curvature.safetensors", {}, {"run_file": "1234", **meta})

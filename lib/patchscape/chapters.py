@@ -4,6 +4,7 @@ import ast
 import contextlib
 import difflib
 import os
+import reprlib
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -16,6 +17,8 @@ from patchscape import project, results, runtime
 from patchscape.parameters import check_values
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
+# No UTF-8, no day of any month, thousands of digits or brackets: PyYAML leaves them to what Python says.
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 _IPYTHON_NAMES = {"In", "Out"}
 _INJECTED = "# Parameters\n"  # the first line of the cell that papermill injects
 _PAPERMILL = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # what its --inject-paths adds
@@ -49,14 +52,18 @@ def declared_parameters(path: str | Path) -> dict[str, dict[str, str]]:
         Mapping from name to papermill's record: `inferred_type_name`, `default` (as text), `help`.
 
     Raises:
-        ValueError: if papermill is not installed.
+        ValueError: if papermill is not installed, or the file is no notebook.
     """
     try:
+        from nbformat import ValidationError
         from papermill.inspection import inspect_notebook
     except ImportError as error:
         raise ValueError("chapters need papermill, which is not installed: pip install -e '.[book]'.") from error
 
-    return inspect_notebook(str(path))
+    try:
+        return inspect_notebook(str(path))
+    except (ValueError, ValidationError, AttributeError) as error:  # AttributeError: other JSON
+        raise ValueError(f"{path} is no notebook ({str(error).splitlines()[0]}): restore it.") from error
 
 
 def validate_parameters(path: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +239,7 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
     """
     try:
         content = yaml.load(Path(params_file).read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
         reason = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
         raise ValueError(
@@ -290,8 +297,10 @@ def read_values(given: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"-p {text}: {name} has been given before; give each name once.")
         try:
             values[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f"-p {text}: the value is not YAML; write as in depth=3, 'depths=[2, 5]'.") from error
+        except _NO_YAML as error:
+            raise ValueError(
+                f"-p {reprlib.repr(text)}: the value is not YAML; write as in depth=3, 'depths=[2, 5]'."
+            ) from error
     return values
 
 

@@ -79,7 +79,7 @@ def train(
     run = config.RunConfig(**{**run.model_dump(), "seed": seeds[0]})
     _need_device()
     images = data.load_run(run)
-    out.mkdir(parents=True, exist_ok=True)
+    _need_folder(out)
     path = out / f"{run.name(seeds)}.safetensors"
     checkpoint = out / "unfinished" / path.name
     _say(f"training {path.stem}: it compiles first, then counts epochs")
@@ -157,6 +157,7 @@ def spectrum(
     jobs.minimum(record, number)
     _need_device()
     out = data.folder() / "results" / "spectra" if out is None else out
+    _need_folder(out)
     typer.echo(whole.make(file, out, number, wrong=images, progress=True))
 
 
@@ -216,8 +217,10 @@ def landscape(
 
     wanted, stored = _job(grid, name), data.folder() / "results"
     _need_device()
+    out = stored / "landscapes" if out is None else out
+    _need_folder(out)
     _say(f"training again, then computing planes and lines of {name}")
-    typer.echo(views.make(wanted, folder or stored / grid, out or stored / "landscapes", seed or [0]))
+    typer.echo(views.make(wanted, folder or stored / grid, out, seed or [0]))
 
 
 @app.command("results")
@@ -404,6 +407,17 @@ def _need_device() -> None:
             f"JAX finds no device for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: "
             f"unset it, or install the JAX of that device."
         ) from error
+
+
+def _need_folder(folder: Path) -> None:
+    """Makes a folder and finds out, before any work, whether a file can be written there."""
+    import tempfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"no file can be written in {folder} ({error.strerror}): choose another folder.") from error
 
 
 def _say(line: str) -> None:

@@ -170,7 +170,7 @@ def eigenpairs(
     Raises:
         ValueError: if k, which or tol is not allowed, or a product is not finite.
     """
-    if not 1 <= k <= size or which not in ("LA", "SA") or not 0 < tol < 1:
+    if k not in range(1, size + 1) or which not in ("LA", "SA") or not 0 < tol < 1:
         raise ValueError(f"k={k}, which={which!r}, tol={tol}: choose k from 1 to {size}, 'LA' or 'SA', 0 < tol < 1.")
     count, matvec = 0, finite(matvec)
 
@@ -211,7 +211,11 @@ def flat_matvec(product: Product, params: Tree) -> tuple[Callable[[np.ndarray], 
 
     Returns:
         The compiled product (size,) -> (size,), the size, and the function from a flat vector to a pytree.
+
+    Raises:
+        ValueError: if the parameters are not all real floating-point numbers.
     """
+    _check_real(params)
     flat, unravel = ravel_pytree(params)
     compiled = jax.jit(lambda p, v: ravel_pytree(product(p, unravel(v)))[0])
     return lambda v: np.asarray(compiled(params, jnp.asarray(v, flat.dtype)), np.float64), flat.size, unravel
@@ -232,7 +236,12 @@ def top_eigenvalues(
 
     Returns:
         Eigenpairs with vectors as a pytree like params, each leaf with a leading axis k.
+
+    Raises:
+        ValueError: if the parameters are not all real floating-point numbers, the loss is not one real number, or as
+            for `eigenpairs`.
     """
+    _check_loss(loss_fn, params)
     return top_eigenvalues_of(hvp(loss_fn), params, k, seed=seed, tol=tol, which=which)
 
 
@@ -251,11 +260,31 @@ def top_eigenvalues_of(
 
     Returns:
         Eigenpairs with vectors as a pytree like params, each leaf with a leading axis k.
+
+    Raises:
+        ValueError: if the parameters are not all real floating-point numbers, or as for `eigenpairs`.
     """
     matvec, size, unravel = flat_matvec(product, params)
     found = eigenpairs(matvec, size, k, seed=seed, tol=tol, which=which)
     trees = [unravel(jnp.asarray(v, ravel_pytree(params)[0].dtype)) for v in found.vectors]
     return found._replace(vectors=jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
+
+
+def _check_real(params: Tree) -> None:
+    """Refuses parameters without a second derivative, and complex ones, which have twice as many as it seems."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        dtype = getattr(leaf, "dtype", np.result_type(type(leaf)))
+        if not jnp.issubdtype(dtype, jnp.floating):
+            where = f"parameters{jax.tree_util.keystr(path)}"
+            raise ValueError(f"{where} are of type {dtype}: give floating-point numbers, as `jnp.asarray(x, float)`.")
+
+
+def _check_loss(loss_fn: LossFn, params: Tree) -> None:
+    """Refuses a loss that is not one real number at these parameters."""
+    _check_real(params)
+    loss = jax.eval_shape(loss_fn, params)
+    if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise ValueError(f"the loss returns {loss}: return one real floating-point number, such as its mean.")
 
 
 def dense(product: Product, params: Tree, *, columns_at_once: int = 32) -> np.ndarray:
@@ -287,8 +316,12 @@ def dense_hessian(loss_fn: LossFn, params: Tree, *, columns_at_once: int = 32) -
     Returns:
         (size, size), symmetric, in the order of `jax.flatten_util.ravel_pytree`.
 
+    Raises:
+        ValueError: if the parameters are not all real floating-point numbers, or the loss is not one real number.
+
     >>> dense_hessian(lambda p: p["a"] ** 2 + p["a"] * p["b"], {"a": jnp.float32(1), "b": jnp.float32(2)})
     array([[2., 1.],
            [1., 0.]])
     """
+    _check_loss(loss_fn, params)
     return dense(hvp(loss_fn), params, columns_at_once=columns_at_once)

@@ -14,6 +14,7 @@ import numpy as np
 from patchscape import project, results
 from patchscape.config import ModelConfig, RunConfig
 
+_SINGLE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # what a number in single precision may be
 OWN = "own"  # what images are called that have no other name
 
 
@@ -98,16 +99,15 @@ def to_angles(images: np.ndarray, *, n_qubits: int, pixel_max: float, pool: int 
         ValueError: if the images are not square, not divisible by `pool`, not finite or out of range.
     """
     images = _numbers(images)
-    if n_qubits < 1:
-        raise ValueError(f"n_qubits={n_qubits}: give the number of wires, which is the side of a patch in pixels.")
-    if not (np.isfinite(pixel_max) and pixel_max > 0):
-        raise ValueError(f"pixel_max={pixel_max}: give the largest possible pixel value, above 0 (255 for bytes).")
+    _whole(n_qubits, f"n_qubits={n_qubits}: give the number of wires, which is the side of a patch in pixels.")
+    _whole(pool, f"images have shape {images.shape}; give (N, side, side) with side divisible by pool={pool}.")
+    pixel_max = _largest(pixel_max)
     if images.ndim != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images have shape {images.shape}; give (N, side, side): {_to_squares(images.shape)}.")
-    if pool < 1 or images.shape[1] % pool:
+    if images.shape[1] % pool:
         raise ValueError(f"images have shape {images.shape}; give (N, side, side) with side divisible by pool={pool}.")
-    if not len(images):
-        raise ValueError("there is no image: give at least one.")
+    if not images.size:
+        raise ValueError("there is no image, or one without pixels: give at least one.")
     images = images.astype(np.float32)
     if not np.isfinite(images).all() or images.min() < 0 or images.max() > pixel_max:
         raise ValueError(
@@ -119,12 +119,36 @@ def to_angles(images: np.ndarray, *, n_qubits: int, pixel_max: float, pool: int 
     return pooled / np.float32(pixel_max) * np.float32(2 * np.pi / n_qubits)
 
 
+def _whole(value: int, refusal: str) -> None:
+    """Refuses with a sentence what is no whole number from 1."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(refusal)
+
+
+def _largest(pixel_max: float) -> float:
+    """The largest possible pixel value, as a number that single precision has."""
+    try:
+        found = float(pixel_max)
+    except (TypeError, ValueError, OverflowError):
+        found = np.nan
+    if not _SINGLE[0] <= found <= _SINGLE[1]:
+        raise ValueError(f"pixel_max={pixel_max}: give the largest possible pixel value, above 0 (255 for bytes).")
+    return found
+
+
+def _array(what: str, given: np.ndarray) -> np.ndarray:
+    """One array of what was given; NumPy would take the values under a mask for seen."""
+    if np.ma.is_masked(given):
+        raise ValueError(f"some {what} are masked: fill them, or leave these images out.")
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:  # unequal lengths, a tensor on a GPU or with a gradient
+        raise ValueError(f"{what} cannot be made one array of real numbers ({error}).") from error
+
+
 def _numbers(images: np.ndarray) -> np.ndarray:
     """Images as one array of real numbers."""
-    try:
-        found = np.asarray(images)
-    except ValueError:  # lists of unequal lengths
-        found = np.asarray(None)
+    found = _array("images", images)
     if found.dtype.kind not in "biuf" or not found.ndim:
         raise ValueError("images must be one array of real numbers, (N, side, side), all of one size.")
     return found
@@ -170,7 +194,7 @@ def load(
     if name not in _READERS:
         raise ValueError(f"no data set '{name}': choose one of {', '.join(_READERS)}.")
     parts, pixel_max, pool = _READERS[name]()
-    q = n_qubits or (6 if name == "digits" else 8)
+    q = n_qubits if n_qubits is not None else 6 if name == "digits" else 8
     return _assembled(name, parts, q, pixel_max, pool, n_classes, (n_train, n_test))
 
 
@@ -210,21 +234,34 @@ def check(run: RunConfig, images: ImageData, fingerprint: str | None = None) -> 
         fingerprint: as in `load_run`.
 
     Raises:
-        ValueError: if their name, size, classes or numbers are not those of the run, or their fingerprint is another.
+        ValueError: if their name, size, angles, classes or numbers are not those of the run, or their fingerprint is
+            another.
     """
-    cfg, (angles, labels, _, test_labels, name) = run.model, images
+    if not isinstance(images, ImageData):
+        raise ValueError(f"images are of type {type(images).__name__}: make them by `data.load` or `data.from_arrays`.")
+    cfg, name = run.model, images.name
     if name != run.dataset:
         raise ValueError(
             f"the images are called '{name}' and the data set of the run '{run.dataset}': make them one, as in "
             f"`RunConfig(dataset='{name}')`."
         )
-    if angles.shape[1:] != (cfg.image_side,) * 2:
-        raise ValueError(f"the images have {angles.shape[1:]} pixels: give the model image_side={angles.shape[1]}.")
-    for what, size, own in (("train", run.n_train, labels), ("test", run.n_test, test_labels)):
+    for what, size, angles, own in (
+        ("train", run.n_train, images.train_angles, images.train_labels),
+        ("test", run.n_test, images.test_angles, images.test_labels),
+    ):
+        if angles.shape[1:] != (cfg.image_side,) * 2:
+            raise ValueError(f"the images have {angles.shape[1:]} pixels: give the model image_side={angles.shape[1]}.")
+        _class_numbers(what, own, angles)
         if size is not None and size != len(own):
             raise ValueError(f"n_{what}={size} of the run and {len(own)} images: give as many as the run says.")
         if own.max() >= run.classes:
             raise ValueError(f"{what} label {own.max()} needs more than the {run.classes} classes of the run.")
+        largest = 2 * np.pi / cfg.n_qubits
+        if not (angles.min() >= 0 and angles.max() <= largest * (1 + 1e-5)):  # NaN neither
+            raise ValueError(
+                f"{what} angles go from {angles.min():g} to {angles.max():g}, not within 0 to 2 pi / n_qubits = "
+                f"{largest:.4g}: make them for n_qubits={cfg.n_qubits}, by `data.load` or `data.from_arrays`."
+            )
     if fingerprint is not None and images.fingerprint != fingerprint:
         raise ValueError(
             f"the run was trained on other images than these of data set '{name}' (their SHA-256 begins with "
@@ -296,10 +333,12 @@ def from_arrays(
     RunConfig(dataset=name)  # refuses an impossible name
     if any(given is None for given in (train_images, train_labels, test_images, test_labels)):
         raise ValueError("images or labels are missing (None): give some for training and some for the test.")
-    train_images, test_images = _numbers(train_images), _numbers(test_images)
+    train_images, test_images, pixel_max = _numbers(train_images), _numbers(test_images), _largest(pixel_max)
     labels = _class_numbers("train", train_labels, train_images), _class_numbers("test", test_labels, test_images)
     every = 1 + int(max(map(np.max, labels)))
     kept = every if n_classes is None else n_classes
+    parts = train_images, labels[0], test_images, labels[1]
+    images = _assembled(name, parts, n_qubits, pixel_max, pool, kept, (n_train, n_test))
     left = [int(np.sum(own >= kept)) for own in labels]
     if any(left):
         warnings.warn(
@@ -307,8 +346,6 @@ def from_arrays(
             f"test images, whose labels go up to {every - 1}: n_classes={every} keeps all.",
             stacklevel=2,
         )
-    parts = train_images, labels[0], test_images, labels[1]
-    images = _assembled(name, parts, n_qubits, pixel_max, pool, kept, (n_train, n_test))
     if train_images.max() < pixel_max / 10:
         warnings.warn(
             f"the brightest pixel is {train_images.max():g} of pixel_max={pixel_max:g}, so that the angles are close "
@@ -320,7 +357,8 @@ def from_arrays(
 
 def _class_numbers(what: str, labels: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Labels (N,) as integers from 0, one for each image."""
-    labels, hint = np.asarray(labels), "number all classes at once, `np.unique(labels, return_inverse=True)[1]`"
+    labels = _array(f"{what} labels", labels)
+    hint = "number all classes at once, `np.unique(labels, return_inverse=True)[1]`"
     if labels.ndim == 2:
         given, hint = f"shape {labels.shape}", "`labels.argmax(1)`" if labels.shape[1] > 1 else "`labels.ravel()`"
     elif labels.shape != (len(images),) or not labels.size:
@@ -346,14 +384,18 @@ def _assembled(
     sizes: tuple[int | None, int | None],
 ) -> ImageData:
     """Makes a data set of images and labels, of the first classes and the first images of them."""
+    _whole(n_classes, f"n_classes={n_classes}: give a number of classes, at least 1.")
     out = []
     for what, images, labels, size in zip(("train", "test"), parts[::2], parts[1::2], sizes, strict=True):
         keep = np.flatnonzero(labels < n_classes)
         if not len(keep):
             raise ValueError(f"no {what} image has a label below n_classes={n_classes}.")
-        if size is not None and not 0 < size <= len(keep):
-            raise ValueError(f"n_{what}={size}: choose 1 to {len(keep)} for {n_classes} classes of this data.")
-        keep = keep[:size]
+        if size is not None:
+            refusal = f"n_{what}={size}: choose 1 to {len(keep)} for {n_classes} classes of this data."
+            _whole(size, refusal)
+            if size > len(keep):
+                raise ValueError(refusal)
+            keep = keep[:size]
         present = np.unique(labels[keep])
         if what == "train" and len(present) < n_classes:
             missing = int(np.argmax(np.append(present != np.arange(len(present)), True)))

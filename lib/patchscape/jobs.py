@@ -34,6 +34,7 @@ from patchscape.recorded import recorded
 
 SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
 SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
+_NEEDED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "minimum_epoch")  # of every run file
 _PRINCIPAL = 10  # ours: leading PCA ratios that are kept
 
 
@@ -83,7 +84,15 @@ def read_run(path: str | Path) -> tuple[RunConfig, results.Record]:
         raise ValueError(f"{path} holds what was measured at the minima of a run file: give that run file instead.")
     if "seeds" not in record.meta:
         raise ValueError(f"{path} is not the file of a finished run: let its training end first.")
-    return RunConfig(**record.meta["run"]), record
+    try:
+        run, count = RunConfig(**record.meta["run"]), len(record.meta["seeds"])
+        size = (count, run.model.n_patches, run.model.n_params_per_qnn)
+        fits = record.arrays["minimum/phi"].shape == size and all(len(record.arrays[name]) == count for name in _NEEDED)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no run file that this version can read ({error}): train it again.") from error
+    if not fits:
+        raise ValueError(f"{path} does not hold what its configuration and its {count} seeds say: train it again.")
+    return run, record
 
 
 def read_pair(run_file: Path) -> tuple[results.Record, results.Record | None]:
@@ -98,12 +107,12 @@ def read_pair(run_file: Path) -> tuple[results.Record, results.Record | None]:
     Raises:
         ValueError: if a file is damaged or the second belongs to another run file.
     """
-    record = results.read(run_file)
+    _, record = read_run(run_file)
     path = beside(run_file)
     if not path.exists():
         return record, None
     found = results.read(path)
-    if found.meta["run_file"] != results.checksum(record.arrays, record.meta):
+    if found.meta.get("run_file") != results.checksum(record.arrays, record.meta):
         raise ValueError(f"{path} belongs to another run file: delete it and rerun its job.")
     return record, found
 

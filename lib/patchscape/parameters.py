@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, create_model, model_validator
 
 from patchscape import config
@@ -24,7 +25,7 @@ MEMORY = 4  # ours: GB of such matrices
 
 
 def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         raise ValueError("true and false are no numbers.")
     return value
 

@@ -140,6 +140,7 @@ def read(path: str | Path) -> Record:
 
     Raises:
         ValueError: if the file is truncated, edited, or not written by this package.
+        OSError: if it cannot be read.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -151,9 +152,13 @@ def read(path: str | Path) -> Record:
         if ours:
             raise ValueError(f"{path} is not whole ({error}): delete it and rerun.") from error
         raise ValueError(f"{path} is no run file of patchscape ({error}): name one (.safetensors).") from error
-    if header is None:
-        raise ValueError(f"{path} is no run file of patchscape: name one (.safetensors).")
-    content = json.loads(header)
-    if content["sha256"] != checksum(arrays, content["meta"]):
+    except OSError as error:  # of a folder, or a file without permission; it does not say which
+        raise type(error)(f"{path} cannot be read ({error}).") from error
+    try:
+        content = json.loads(header)
+        found, meta = content["sha256"], content["meta"]
+    except (TypeError, ValueError, KeyError):
+        raise ValueError(f"{path} is no run file of patchscape: name one (.safetensors).") from None
+    if found != checksum(arrays, meta):
         raise ValueError(f"{path} was changed after it was written (checksum differs): delete it and rerun.")
-    return Record(arrays, content["meta"])
+    return Record(arrays, meta)

@@ -27,17 +27,23 @@ class Krylov(NamedTuple):
 
 
 def finite(matvec: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Makes a product stop any iteration, with a sentence, when it is not finite.
+    """Makes a product stop any iteration, with a sentence, when it is not finite, not real, or of another shape.
 
     Args:
         matvec: (size,) -> (size,).
 
     Returns:
-        The same, in float64. It raises a ValueError for NaN and infinity.
+        The same, in float64. It raises a ValueError for NaN and infinity, complex numbers, and another shape.
     """
 
     def product(v: np.ndarray) -> np.ndarray:
-        image = np.asarray(matvec(v), np.float64)
+        image = np.asarray(matvec(v))
+        if image.shape != v.shape or np.iscomplexobj(image):
+            raise ValueError(
+                f"a product with the matrix has shape {image.shape} and type {image.dtype}: "
+                f"return real numbers of shape {v.shape}."
+            )
+        image = image.astype(np.float64)
         if not np.all(np.isfinite(image)):
             raise ValueError(
                 "a product with the matrix is not finite (NaN or infinity), so it has no eigenvalues: look for "
@@ -80,10 +86,10 @@ def lanczos(
     Raises:
         ValueError: if a number is not allowed, or a product is not finite.
     """
-    if size < 1 or max_steps < 1 or not 0 < tol < 1 or top + bottom > size:
+    if min(size, max_steps, n_blocks) < 1 or min(top, bottom) < 0 or not 0 < tol < 1 or top + bottom > size:
         raise ValueError(
-            f"size={size}, max_steps={max_steps}, top={top}, bottom={bottom}, tol={tol}: choose size and max_steps "
-            f"from 1, top + bottom at most size, 0 < tol < 1."
+            f"size={size}, max_steps={max_steps}, n_blocks={n_blocks}, top={top}, bottom={bottom}, tol={tol}: choose "
+            f"size, max_steps and n_blocks from 1, top and bottom from 0 and together at most size, 0 < tol < 1."
         )
     rng, matvec = np.random.default_rng(seed), finite(matvec)
     start = rng.standard_normal((n_blocks, size))
@@ -135,10 +141,12 @@ def quadrature(
         Nodes (starts, steps) in decreasing order, and weights (starts, steps) that sum to 1 for each start.
 
     Raises:
-        ValueError: if steps is not from 1 to size.
+        ValueError: if steps is not from 1 to size, or there is no start.
     """
     if not 1 <= steps <= size:
         raise ValueError(f"steps={steps}: choose from 1 to the size of the matrix, {size}.")
+    if starts < 1:
+        raise ValueError(f"starts={starts}: choose at least 1.")
     # that so many values are wanted keeps the iteration from ending early
     found = [lanczos(matvec, size, seed=seed, max_steps=steps, top=steps) for seed in range(starts)]
     return np.stack([k.values[0] for k in found]), np.stack([k.weights[0] for k in found])

@@ -98,6 +98,28 @@ def optimiser(cfg: TrainConfig, n_batches: int) -> optax.GradientTransformation:
     )
 
 
+def n_batches(labels: np.ndarray, cfg: TrainConfig) -> int:
+    """Number of batches of an epoch.
+
+    Args:
+        labels: (N,).
+        cfg: the protocol.
+
+    Returns:
+        N // batch_size.
+
+    Raises:
+        ValueError: if there are fewer than two batches or fewer images of every class than batches.
+    """
+    count = len(labels) // cfg.batch_size
+    if not 2 <= count <= np.bincount(labels).max():
+        raise ValueError(
+            f"batch_size={cfg.batch_size} gives {count} batches from {len(labels)} images: choose a batch size "
+            f"for at least 2 batches and at most as many as the largest class has images."
+        )
+    return count
+
+
 def batches(labels: np.ndarray, cfg: TrainConfig, seed: int, epoch: int) -> np.ndarray:
     """Image numbers of every batch of an epoch: the test folds of a stratified split (`author's code`).
 
@@ -115,12 +137,7 @@ def batches(labels: np.ndarray, cfg: TrainConfig, seed: int, epoch: int) -> np.n
     """
     from sklearn.model_selection import StratifiedKFold
 
-    n_folds = len(labels) // cfg.batch_size
-    if n_folds < 2 or n_folds > np.bincount(labels).max():
-        raise ValueError(
-            f"batch_size={cfg.batch_size} gives {n_folds} batches from {len(labels)} images: choose a batch size "
-            f"for at least 2 batches and at most as many as the largest class has images."
-        )
+    n_folds = n_batches(labels, cfg)
     state = np.random.RandomState(seed).randint(0, 1 << 32, size=max(50, epoch + 1))[epoch]
     split = StratifiedKFold(n_folds, shuffle=True, random_state=int(state))
     folds = [fold for _, fold in split.split(labels, labels)]
@@ -227,13 +244,17 @@ def train(
         The trained runs.
 
     Raises:
-        ValueError: if the images are not those of the run, or the checkpoint belongs to another run.
+        ValueError: if the configuration or a seed is not allowed, the images are not those of the run or too few for
+            its batches, or the checkpoint belongs to another run.
     """
-    seeds = [run.seed] if seeds is None else [int(s) for s in seeds]
+    run = RunConfig(**run.model_dump())  # `model_copy`, which changes a configuration, checks nothing
+    seeds = [run.seed] if seeds is None else list(seeds)
+    seeds = [RunConfig(**run.model_dump() | {"seed": seed}).seed for seed in seeds]  # refuses what is no seed
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds={seeds}: give at least one seed, each once.")
     data.check(run, images)
     protocol = run.train
+    n_batches(images.train_labels, protocol)  # refuses a batch size before anything is compiled
     identity = {
         "run": run.model_copy(update={"seed": seeds[0]}).digest(),
         "seeds": seeds,

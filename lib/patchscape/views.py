@@ -60,7 +60,9 @@ def make(job: Job, run_folder: str | Path, out: str | Path, seeds: Sequence[int]
     arrays, done, wall = {}, [], 0.0
     if target.exists():
         stored = results.read(target)
-        if stored.meta["run_file"] != identity:
+        if target.samefile(run_file):
+            raise ValueError(f"{out} is the folder of the run files: choose another one for landscapes.")
+        if stored.meta.get("run_file") != identity:
             raise ValueError(f"{target} belongs to another run file: delete it and make it anew.")
         arrays, done, wall = stored.arrays, stored.meta["seeds"], stored.meta["wall_s"]
     for seed in seeds:

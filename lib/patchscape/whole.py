@@ -52,17 +52,25 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
 
     Returns:
         The file; see `data/results/README.md`.
+
+    Raises:
+        ValueError: if the file is there and holds something else, such as the spectrum of another seed.
     """
     start = time.perf_counter()
     record = results.read(run_file)
     run, params = RunConfig(**record.meta["run"]), jobs.minimum(record, number)
+    identity, seeds = results.checksum(record.arrays, record.meta), [record.meta["seeds"][number]]
+    path = Path(out) / run_file.name
+    if path.exists():
+        there = results.read(path).meta
+        if (there.get("run_file"), there["seeds"]) != (identity, seeds):
+            raise ValueError(f"{path} is no spectrum of seed {seeds[0]} of this run: choose another folder (--out).")
     angles, labels, *_ = jobs.images_of(record)
     probabilities = full_data.FullDataLoss(run.model, angles, labels).probabilities(full_data.flatten(params))
-    identity = results.checksum(record.arrays, record.meta)
     folder = Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}"
     keep = kept_in(folder)
     chosen = most_wrong(probabilities, labels, wrong)
-    path, arrays = Path(out) / run_file.name, {"residual_images": len(chosen.order), "residual_share": chosen.share}
+    arrays = {"residual_images": len(chosen.order), "residual_share": chosen.share}
 
     def add(name: str, matrix: np.ndarray) -> None:
         arrays[f"all_{name}"] = np.linalg.eigvalsh(matrix)[::-1]
@@ -71,7 +79,7 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
         arrays.update({f"{name}_values": values, f"{name}_weights": weights})
         meta = {
             "run": record.meta["run"],
-            "seeds": [record.meta["seeds"][number]],
+            "seeds": seeds,
             "run_file": identity,
             "wall_s": time.perf_counter() - start,
             "provenance": results.provenance(),
