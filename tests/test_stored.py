@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import gmean
 
-from patchscape import config, estimates, grids, paper, stored
+from patchscape import config, estimates, grids, paper, spectra, stored, stored_spectra
 
 
 def test_published_eigenvalues_are_the_papers_twelve():
@@ -44,6 +44,24 @@ def test_every_number_of_a_published_run_stands_beside_ours():
     assert row["same epochs", "ours"] == paper.curves()[4, 50][2]
     runs = stored.runs(["paper"]).set_index(["n_patches", "depth"])
     assert table["lambda_max", "ours"].dropna().to_dict() == runs.lambda_max.dropna().to_dict()
+
+
+def test_the_whole_spectrum_at_the_papers_size_agrees_with_products_and_has_the_gaps_that_the_texts_name():
+    """The front page and chapter 4; products and random signs are other ways to the same numbers."""
+    found = stored_spectra.at_paper_size()[4, 50]
+    run = stored.runs(["paper"]).set_index(["n_patches", "depth"]).loc[4, 50]
+    assert found["all_gauss_newton"][0] == pytest.approx(run.lambda_max, rel=1e-3)
+    phi = found["all_gauss_newton_phi"]
+    assert abs(phi.sum() - run.gauss_newton_trace_phi) < 4 * run.gauss_newton_trace_phi_error
+    assert phi.min() > -1e-8 * phi[0]
+    ratios, expected = (
+        np.array([spectra.gap_ratio(values, rank) for rank in range(1, 20)])
+        for values in (phi, found["expected_gauss_newton"])
+    )
+    assert set(np.argsort(ratios)[-2:] + 1) == {1, 10}
+    assert abs(expected[9] / ratios[9] - 1) < 0.05
+    assert expected[0] > ratios[0]
+    assert max(expected[8], ratios[8]) < 1.2
 
 
 def test_vary_keeps_runs_that_differ_from_the_baseline_in_the_named_fields_only():

@@ -22,6 +22,7 @@ _READERS = {
     "speed.stored_benchmarks": {"results/benchmarks.json"},
     "stored_spectra.by_classes": {"laptop", "controls"},
     "stored_spectra.whole": {"controls"},
+    "stored_spectra.at_paper_size": {"paper", "spectra"},
     "views.read": {"landscapes"},
 }
 # of the grids that they are given, or of all

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from patchscape import estimates, grids, jobs, points, spectra, stored
+from patchscape import data, estimates, grids, jobs, points, results, spectra, stored
+from patchscape.config import RunConfig
 
 
 def by_size(grid: str) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], pd.DataFrame]:
@@ -59,6 +60,29 @@ def whole() -> dict[str, np.ndarray]:
         if item.run == job.run and item.curvature is not None:
             return {part: item.curvature.arrays[name] for part, name in names.items()}
     raise ValueError(f"the spectra of {job.name} are not stored: run `patchscape job controls {job.name}`.")
+
+
+def at_paper_size() -> dict[tuple[int, int], dict[str, np.ndarray]]:
+    """Reads the whole spectra at minima of the paper's size.
+
+    Returns:
+        By (n_patches, depth), the first seed's arrays as `data/results/README.md` has them (those of H only where they
+        are stored), and from the curvature file `expected_gauss_newton`. May be empty.
+
+    Raises:
+        ValueError: if a file is damaged or belongs to another run file.
+    """
+    found = {}
+    for path in sorted((data.folder() / "results" / "spectra").glob("*.safetensors")):
+        arrays, meta = results.read(path)
+        record, curvature = jobs.read_pair(stored.folder_of("paper") / path.name)
+        if meta["run_file"] != results.checksum(record.arrays, record.meta):
+            raise ValueError(f"{path} belongs to another run file: delete it and run `patchscape spectrum` again.")
+        cfg = RunConfig(**meta["run"]).model
+        arrays = {name: value[0] for name, value in arrays.items()}
+        expected = curvature.arrays["expected_gauss_newton"][0]
+        found[cfg.n_patches, cfg.depth] = arrays | {"expected_gauss_newton": expected}
+    return found
 
 
 def expected(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:

@@ -57,6 +57,7 @@ from patchscape.figures.spectrum import (
     outliers_against_classes,
     parts,
     where_eigenvectors_live,
+    whole_gauss_newton,
 )
 from patchscape.figures.speed import block_idea, cost_model, time_against
 from patchscape.figures.style import colour, save, use_style
@@ -128,6 +129,7 @@ __all__ = [
     "time_against",
     "use_style",
     "where_eigenvectors_live",
+    "whole_gauss_newton",
     "whole_runs",
     "with_published",
 ]
