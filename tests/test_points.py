@@ -230,5 +230,5 @@ def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvatu
 
 
 def test_impossible_numbers_are_refused():
-    with pytest.raises(ValueError, match="choose size and max_steps from 1"):
+    with pytest.raises(ValueError, match="choose size, max_steps and n_blocks from 1"):
         spectra.lanczos(lambda v: v, 3, seed=0, max_steps=5, top=4)
