@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from patchscape import results
+from patchscape import project, results
 
 ARRAYS = {
     "loss": np.linspace(0, 1, 7, dtype=np.float32).reshape(1, 7),
@@ -178,7 +178,9 @@ def test_the_code_version_is_that_of_the_projects_own_repository_only(tmp_path, 
     package = tmp_path / "thesis" / "project" / "lib" / "patchscape"
     package.mkdir(parents=True)
     (package / "results.py").write_text("")
-    monkeypatch.setattr(results, "__file__", str(package / "results.py"))
+    monkeypatch.setattr(project, "ROOT", None)
+    assert results._code_version() == "unknown"  # an installed package
+    monkeypatch.setattr(project, "ROOT", tmp_path / "thesis" / "project")
     assert results._code_version() == "unknown"  # an archive outside any repository
     foreign = _repository(tmp_path / "thesis")
     assert results._code_version() == "unknown"  # an archive inside the repository of something else

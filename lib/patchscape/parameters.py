@@ -55,8 +55,8 @@ Repeats = _within(int, 1, 1000)
 
 
 def _operations(cfg: ModelConfig, images: int, batch: int) -> float:
-    """Real operations of one forward pass over images in batches, of which each builds the layers once."""
-    per_image = 16 * 4**cfg.n_qubits  # as `speed.operation_count`
+    """Roughly, real operations of a forward pass over images in batches, each of which builds the layers once."""
+    per_image = 16 * 4**cfg.n_qubits  # twice the matrix products (`speed.operation_count`), for all the rest
     return cfg.n_patches * per_image * images * (1 + cfg.depth * 2 ** (cfg.n_qubits // 2) / batch)
 
 

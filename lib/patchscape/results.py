@@ -16,6 +16,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from patchscape import project
+
 _KEY = "patchscape"
 _LIBRARIES = ("jax", "jaxlib", "numpy", "optax", "scipy", "pennylane")
 
@@ -59,19 +61,21 @@ def _version(name: str) -> str | None:
 
 
 def _code_version() -> str:
-    package = Path(__file__).resolve().parent
+    root = project.ROOT
+    if root is None:
+        return "unknown"  # an installed package
     # in a git hook such variables name the repository of the hook
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(package), *arguments]
+        command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != package.parents[1]:
-            return "unknown"  # an archive, or an installed package, inside a repository of something else
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return "unknown"  # an archive inside a repository of something else
         commit = git("rev-parse", "HEAD")
-        return commit + ("+changes" if git("status", "--porcelain", "--", ".") else "")
+        return commit + ("+changes" if git("status", "--porcelain", "--", "lib/patchscape") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
