@@ -168,10 +168,11 @@ class Code:
                 for target in known.get(base.id, ()) if base.id not in hidden else ():
                     yield node, ".".join([target, *chain]), above
             else:
-                if isinstance(node, ast.FunctionDef | ast.Lambda):
-                    hidden |= _locals(node)
-                for child in ast.iter_child_nodes(node):
-                    yield from walk(child, [*above, node], hidden)
+                inner = hidden | _locals(node) if isinstance(node, ast.FunctionDef | ast.Lambda) else hidden
+                body = getattr(node, "body", None)
+                for child in ast.iter_child_nodes(node):  # defaults and decorators belong to what is around
+                    inside = child is body or (isinstance(body, list) and child in body)
+                    yield from walk(child, [*above, node], inner if inside else hidden)
 
         for node in nodes:
             yield from walk(node, [], frozenset())
@@ -256,7 +257,7 @@ class Library:
                 elif name not in found:
                     found.add(name)
                     todo += module.named
-            if (last := self.module(through[-1])).is_facade and not dotted.endswith("."):
+            if (last := self.module(through[-1])).is_facade and (rest or not dotted.endswith(".")):
                 chosen = {rest[0]} if rest and rest[0] in last.imported else last.imported
                 after = rest[1:] if rest else []
                 todo += [".".join([target, *after]) for name in chosen for target in last.imported[name]]
