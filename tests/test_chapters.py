@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import yaml
 
-from patchscape import chapters
+from patchscape.book import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [ROOT / f"{d}.ipynb" for d in check_book.documents(ROOT) if (ROOT / f"{d}.ipynb").is_file()]

@@ -11,7 +11,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchscape import config, data
+from patchscape import config
+from patchscape.learning import data
 
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
 

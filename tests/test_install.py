@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from patchscape import chapters, data
+from patchscape.book import chapters
+from patchscape.store import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lib" / "patchscape"
@@ -95,12 +96,12 @@ def test_without_its_project_numerics_work_and_what_needs_data_says_so(site, tmp
 def test_a_data_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path / "missing"))
     with pytest.raises(ValueError, match="missing is not there"):
-        data.folder()
+        files.data_folder()
 
 
 def test_an_empty_name_of_the_data_folder_is_none(monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_DATA", "")
-    assert data.folder() == ROOT / "data"
+    assert files.data_folder() == ROOT / "data"
 
 
 def test_without_papermill_chapters_say_what_to_install(monkeypatch):

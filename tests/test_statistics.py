@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from patchscape import statistics
+from patchscape.numerics import statistics
 
 
 def law(seeds=40, noise=0.2, own=0.3, rng=None):
