@@ -120,7 +120,7 @@ def folder(tmp_path):
                 "name: str = 'mnist'  # data set",
                 metadata={"tags": ["parameters"]},
             ),
-            cell('from patchscape.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'),
+            cell('from patchscape.book.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'),
             cell("result = depth * rate\nfor step in range(2):\n    pass"),
             cell(
                 "import os, pathlib\nfolder = os.environ.get('PATCHSCAPE_FIGURES')\n"

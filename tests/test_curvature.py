@@ -143,7 +143,8 @@ def test_impossible_requests_are_refused_in_one_sentence():
 
 SHARDED = """
 import jax, numpy as np
-from patchscape import full_data, model
+from patchscape.curvature import full_data
+from patchscape.learning import model
 from patchscape.config import ModelConfig
 from jax.flatten_util import ravel_pytree
 jax.config.update("jax_enable_x64", True)

@@ -48,13 +48,16 @@ for name in ("pennylane", "sklearn", "papermill", "nbformat", "myst_nb", "matfre
 
 import jax.numpy as jnp
 import patchscape
-from patchscape import curvature, spectra
+from patchscape.numerics import products
 
 loss = lambda x: 0.5 * jnp.sum(jnp.arange(1.0, 6.0) * x**2)
-found = curvature.top_eigenvalues(loss, jnp.ones(5), k=2)
+found = products.top_eigenvalues(loss, jnp.ones(5), k=2)
 
 from typer.testing import CliRunner
-from patchscape import data, paper, speed, stored
+from patchscape import tables
+from patchscape.learning import data
+from patchscape.live import speed
+from patchscape.store import files
 from patchscape.cli import app
 
 def refusal(call):
@@ -67,7 +70,8 @@ results = CliRunner().invoke(app, ["results"])
 print(json.dumps({
     "package": patchscape.__file__,
     "values": found.values.tolist(),
-    "refusals": [refusal(call) for call in (data.folder, data.load, stored.runs, paper.runs, speed.stored_benchmarks)],
+    "refusals": [refusal(call) for call in (
+        files.data_folder, data.load, tables.runs.table, tables.published.side_by_side, speed.stored_benchmarks)],
     "results": [results.exit_code, results.stderr],
 }))
 """

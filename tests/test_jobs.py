@@ -108,7 +108,7 @@ def test_only_a_finished_job_can_be_completed(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from patchscape import jobs
+from patchscape.study import jobs
 sys.path.insert(0, {tests!r})
 from test_jobs import JOB
 rename, left = os.replace, int(sys.argv[2])
@@ -155,12 +155,12 @@ def test_a_finished_job_is_left_as_it_is(done):
 
 @pytest.mark.parametrize("which", [0, 1], ids=["run file", "curvature file"])
 def test_truncated_and_edited_files_are_refused_by_name_and_recomputed_on_request(done, tmp_path, which):
-    files = copied(done, tmp_path)
-    content = files[which].read_bytes()
+    pair = copied(done, tmp_path)
+    content = pair[which].read_bytes()
     middle = len(content) - 9
     for damaged in (content[:-40], content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
-        files[which].write_bytes(damaged)
-        assert str(files[which]) in files.state(JOB, tmp_path)
+        pair[which].write_bytes(damaged)
+        assert str(pair[which]) in files.state(JOB, tmp_path)
         with pytest.raises(ValueError, match=r"safetensors (is not whole|is no run file|was changed)"):
             (jobs.train, jobs.measure)[which](JOB, tmp_path)
     if which == 0:
@@ -168,7 +168,7 @@ def test_truncated_and_edited_files_are_refused_by_name_and_recomputed_on_reques
         again, good = (records.read(files.paths(JOB, folder)[0]).arrays for folder in (tmp_path, done))
         for name in good:
             np.testing.assert_array_equal(again[name], good[name])
-        assert files[0].with_suffix(".damaged").read_bytes() == damaged
+        assert pair[0].with_suffix(".damaged").read_bytes() == damaged
 
 
 def test_a_curvature_file_of_another_run_is_refused(done, tmp_path):

@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 from typer.core import TyperGroup
 
-from patchscape.store import files
-
 
 class _OneSentence(TyperGroup):
     """Commands whose expected errors, wrong options included, end in one sentence on stderr and exit status 1."""
@@ -112,6 +110,7 @@ def curvature(
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
     import time
 
+    from patchscape.store import files
     from patchscape.study import jobs
 
     if not 0 < tol < 1:
@@ -134,7 +133,7 @@ def curvature(
 @app.command()
 def measure(file: RunFile) -> None:
     """Store loss, largest eigenvalue and gradient at every minimum of a run file beside it, for results and verify."""
-    from patchscape.store import grids
+    from patchscape.store import files, grids
     from patchscape.study import jobs
 
     run, record = files.read_run(file)
@@ -155,6 +154,7 @@ def spectrum(
     out: Annotated[Path | None, typer.Option(file_okay=False, help="default data/results/spectra")] = None,
 ) -> None:
     """Store all eigenvalues of the Hessian and of its Gauss-Newton part at a minimum; hours at the paper's size."""
+    from patchscape.store import files
     from patchscape.study import whole
 
     _, record = files.read_run(file)
@@ -172,7 +172,7 @@ def grid(
     names: Annotated[bool, typer.Option("--names", help="print the names of the jobs only")] = False,
 ) -> None:
     """List the jobs of a grid and how far each is: missing, started, trained, done, or why its file is refused."""
-    from patchscape.store import grids
+    from patchscape.store import files, grids
 
     for job in grids.jobs(name).values():
         where = folder or files.data_folder() / "results" / name
@@ -192,6 +192,7 @@ def job(
     ] = False,
 ) -> None:
     """Run one job of a grid; killed at any moment, it continues when it is run again."""
+    from patchscape.store import files
     from patchscape.study import jobs
 
     wanted = _job(grid, name)
@@ -217,6 +218,7 @@ def landscape(
     ] = None,
 ) -> None:
     """Store planes and lines through the minima of a trained job (default: seed 0), whose seeds are trained again."""
+    from patchscape.store import files
     from patchscape.study import views
 
     wanted, stored = _job(grid, name), files.data_folder() / "results"
@@ -243,7 +245,7 @@ def list_results(
     import pandas as pd
 
     from patchscape import tables
-    from patchscape.store import grids, records
+    from patchscape.store import files, grids, records
 
     if out is not None and out.suffix not in {".csv", ".parquet"}:
         raise ValueError(f"out={out}: choose a file that ends in .csv or .parquet.")
@@ -301,21 +303,22 @@ def verify(
 
     from patchscape import tables
     from patchscape.store import grids
+    from patchscape.store.files import beside, data_folder, read_run
     from patchscape.study import jobs
 
     found = files or [
         path
         for name in (*grids.names(), tables.runs.OWN)
         for path in sorted(tables.runs.folder_of(name).glob("*.safetensors"))
-        if files.beside(path).exists()
+        if beside(path).exists()
     ]
-    minima = [(path, i) for path in found for i in range(len(files.read_run(path)[1].meta["seeds"]))]
+    minima = [(path, i) for path in found for i in range(len(read_run(path)[1].meta["seeds"]))]
     if not minima:
-        places = f"{files.data_folder() / 'results'} or {tables.runs.OWN}"
+        places = f"{data_folder() / 'results'} or {tables.runs.OWN}"
         raise ValueError(
             f"nothing to check: no run file in {places} has been measured (`patchscape measure FILE` does that)."
         )
-    unmeasured = [path for path in found if not files.beside(path).exists()]
+    unmeasured = [path for path in found if not beside(path).exists()]
     if unmeasured:
         raise ValueError(f"nothing to compare {unmeasured[0]} with: `patchscape measure {unmeasured[0]}` first.")
     if sample is not None:

@@ -9,10 +9,8 @@ observable and beta what O psi becomes when it is carried back through all later
     d_a d_b <O> = 2 Re <d_a psi | O | d_b psi> - 2 Re <Omega_b beta | K_a>,
 
 with K_a the derivative of the state at the segment of b along any angle a before b. Nothing is differentiated
-automatically, which makes this an oracle for `patchscape.circuit.simulator` too. One pass of automatic differentiation per
-angle needs several times the operations, and smaller products.
-
-Arithmetic is that of NumPy, in the precision of the angles.
+automatically, which makes this an oracle for `patchscape.circuit.simulator` too. One pass of automatic
+differentiation per angle needs several times the operations, and smaller products.
 """
 
 from collections.abc import Callable
