@@ -205,7 +205,7 @@ def test_check_refuses_the_library_of_another_copy_of_the_project(tiny, folder):
     with pytest.raises(ValueError, match=re.escape(f"chapter 01_tiny is that of {folder}, but patchscape is imported")):
         chapters.check_parameters("01_tiny", dict(DEFAULTS))
     (folder / "lib" / "patchscape").rmdir()
-    (folder / "lib" / "patchscape").symlink_to(Path(chapters.__file__).parent)
+    (folder / "lib" / "patchscape").symlink_to(Path(chapters.__file__).parents[1])
     chapters.check_parameters("01_tiny", dict(DEFAULTS))
 
 
