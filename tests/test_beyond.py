@@ -6,8 +6,11 @@ import numpy as np
 import pennylane as qml
 import pytest
 
-from patchscape import beyond, circuit, curvature, data, model
+from patchscape.circuit import ansatz
 from patchscape.config import ModelConfig
+from patchscape.learning import data, model
+from patchscape.live import beyond
+from patchscape.numerics import products
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=10.0, shared_bias=False)
 RNG = np.random.default_rng(0)
@@ -28,7 +31,7 @@ def test_entangling_layers_are_those_of_pennylane(q):
             qml.StronglyEntanglingLayers(weights[row], wires=range(q))
             qml.AngleEmbedding(x[row * q : (row + 1) * q], wires=range(q), rotation="Y")
         qml.StronglyEntanglingLayers(weights[q], wires=range(q))
-        return [qml.expval(pauli[axis](wire)) for axis, wire in circuit.observables(cfg)]
+        return [qml.expval(pauli[axis](wire)) for axis, wire in ansatz.observables(cfg)]
 
     np.testing.assert_allclose(function.outputs(jnp.asarray(phi), x, 0.0), [node(row) for row in x], atol=2e-6)
 
@@ -59,7 +62,7 @@ def test_a_minimum_is_trained_and_its_eigenvalue_is_that_of_the_dense_hessian():
         assert row.train_loss == pytest.approx(float(loss(phi)), rel=1e-4)
         start = function.start(np.random.default_rng(int(row.seed)), cfg.n_patches).astype(np.float32)
         assert row.train_loss < loss(start)
-        dense = curvature.dense_hessian(loss, jnp.asarray(phi))
+        dense = products.dense_hessian(loss, jnp.asarray(phi))
         assert row.lambda_max == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=2e-3)
 
 

@@ -3,7 +3,7 @@
 A document is executed again when what it imports or reads has changed, and not otherwise. Code is read, never run, and
 any doubt makes a document depend on everything. Packages whose `__init__` only collects names (such as
 `patchscape.figures`) stand for what is used of them: a document that calls one figure does not depend on the others.
-Stored results are found through `data.folder` and `project.root` alone, so whatever leads to these two reads.
+Stored results are found through `files.data_folder` and `runtime.root` alone, so whatever leads to these two reads.
 """
 
 import ast
@@ -17,15 +17,17 @@ import check_book
 import nbformat
 from myst_nb.core.read import read_myst_markdown_notebook
 
-from patchscape import data, grids, project, status
+from patchscape import runtime
+from patchscape.book import status
+from patchscape.store import files, grids
 
 # The folders of data/results that the book reads; the others hold trials and a reader's own runs.
 STORED = {*grids.stored(), "replay", "landscapes", "spectra"}
 # Ways to read and to import that leave no trace here: a document that has one depends on everything.
 _OPAQUE_IMPORTS = {"__import__", "exec", "import_module", "runpy"}
 _OPAQUE_READS = {"data/", "eval", "glob", "importlib", "io", "open", "os", "pathlib", "shutil", "subprocess", "sys"}
-_CALLED = {function: (function.__module__, function.__name__) for function in (data.folder, project.root)}
-_SOURCES = {_CALLED[data.folder]: ("data",), _CALLED[project.root]: ()}
+_CALLED = {function: (function.__module__, function.__name__) for function in (files.data_folder, runtime.root)}
+_SOURCES = {_CALLED[files.data_folder]: ("data",), _CALLED[runtime.root]: ()}
 
 _PARTS = ast.Attribute | ast.Subscript
 _SCOPES = ast.FunctionDef | ast.ClassDef | ast.Lambda | ast.GeneratorExp | ast.ListComp | ast.SetComp | ast.DictComp
@@ -90,6 +92,10 @@ class Code:
             )
             for statement in self.tree.body
         )
+
+    def renames(self, part: str) -> bool:
+        """Whether a package gives to a name, of a module in it perhaps, another meaning."""
+        return self.is_facade and bool(self.imported.get(part, set()) - {f"{self.name}.{part}"})
 
     @cached_property
     def is_inert(self) -> bool:
@@ -229,9 +235,13 @@ class Library:
 
     def split(self, dotted: str) -> tuple[list[str], list[str]]:
         """Returns the modules that a dotted name leads through, and the names that follow inside of the last."""
-        parts = dotted.split(".")
-        end = next((i for i in range(1, len(parts) + 1) if not self.module(".".join(parts[:i]))), len(parts) + 1) - 1
-        return [".".join(parts[: i + 1]) for i in range(end)], parts[end:]
+        parts, through = dotted.split("."), []
+        for part in parts:
+            name = ".".join([*through[-1:], part])
+            if self.module(name) is None or (through and self.module(through[-1]).renames(part)):
+                break
+            through.append(name)
+        return through, parts[len(through) :]
 
     def modules(self, code: Code) -> set[str]:
         """Returns the modules on which code depends, directly or through others.
@@ -345,7 +355,7 @@ class Library:
 
 
 def _path_after(node: ast.expr, above: list[ast.AST]) -> Place:
-    """The constant names that follow a call of a source: data.folder() / "results" / name gives ("results",)."""
+    """The constant names that follow a call of a source: files.data_folder() / "results" / name gives ("results",)."""
     names = []
     if above and isinstance(above[-1], ast.Call) and above[-1].func is node:
         inner = above[-1]

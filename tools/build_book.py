@@ -32,7 +32,9 @@ from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.executors.utils import single_nb_execution
 
 import patchscape
-from patchscape import data, results, runtime, status
+from patchscape import runtime
+from patchscape.book import status
+from patchscape.store import files, records
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
@@ -62,7 +64,7 @@ def environment() -> str:
 
 def keys() -> dict[str, str]:
     """Return the present key of every document with code."""
-    return book_keys.keys(ROOT, data.folder(), environment())
+    return book_keys.keys(ROOT, files.data_folder(), environment())
 
 
 def book_config(cache: Path) -> dict:
@@ -132,7 +134,7 @@ def take_over(present: Path, found: Mapping[str, str]) -> None:
             bundle = other.get_cache_bundle(record.pk)
             same = CacheBundleIn(bundle.nb, record.uri, data=record.data)
             known.cache_notebook_bundle(same, check_validity=False, overwrite=True)
-    results.write_bytes(new / KEYS, json.dumps(found, indent=1).encode())
+    records.write_bytes(new / KEYS, json.dumps(found, indent=1).encode())
     new.rename(present)
 
 
