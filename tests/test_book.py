@@ -42,10 +42,12 @@ def tiny_book(tmp_path):
     return build
 
 
+@pytest.mark.book
 def test_the_book_is_sound(html):
     assert check_book.problems(html, ROOT) == []
 
 
+@pytest.mark.book
 @pytest.mark.parametrize("document", check_book.documents(ROOT))
 def test_a_page_weighs_less_than_3_megabytes(html, document):
     assert check_book.weight(html / f"{document}.html", html) < 3_000_000
@@ -85,6 +87,7 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert chapters <= set(check_book.documents(ROOT))
 
 
+@pytest.mark.book
 @pytest.mark.parametrize("document", [d for d in check_book.documents(ROOT) if d.startswith("chapters/")])
 def test_chapter_page_shows_a_figure(html, document):
     soup = check_book._soup(html / f"{document}.html")
@@ -235,6 +238,7 @@ def test_make_help_lists_the_two_commands():
 FIGURE = {"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}}}
 
 
+@pytest.mark.slow
 def test_chapters_are_executed_side_by_side_and_one_that_fails_is_left_to_the_book(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")  # usual on machines without a display
 

@@ -69,6 +69,7 @@ def test_a_file_of_older_code_is_completed(done, tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_path):
     exact = records.read(files.paths(JOB, done)[1]).arrays
     run_file, path = copied(done, tmp_path)
@@ -258,6 +259,7 @@ def test_verify_recomputes_a_minimum_and_notices_another_number(done, tmp_path):
     assert "DIFFERS" in asked.output
 
 
+@pytest.mark.slow
 def test_a_stored_minimum_drawn_at_random_has_the_stored_loss_and_eigenvalue(optimised):
     """A run of the laptop or controls grid; those of the paper's size take minutes (`patchscape verify`)."""
     files = [

@@ -103,6 +103,7 @@ class Code:
         return all(
             _is_text(statement)
             or isinstance(statement, ast.Import | ast.ImportFrom)
+            or (isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING")
             or (
                 isinstance(statement, ast.FunctionDef | ast.ClassDef)
                 and not any(isinstance(node, ast.Call) for node in statement.decorator_list)
