@@ -91,7 +91,7 @@ figures: env ## run all chapters with PARAMS=params/quick.yaml and write every f
 lab: env ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/chapters/01_architecture.ipynb
 
-grid: env known-grid .venv-grid/installed ## run what is missing of GRID=smoke (or laptop, controls, paper, datasets); GRID_ARGS=-n only shows it
+grid: env known-grid .venv-grid/installed ## run what is missing of GRID=smoke (or laptop, controls, paper, datasets, chapters); GRID_ARGS=-n only shows it
 	@PATCHSCAPE="$(CURDIR)/$(BIN)/patchscape" .venv-grid/bin/snakemake -s workflow/Snakefile \
 		--profile workflow/profiles/$(PROFILE) $(GRID_ARGS) --config grid=$(GRID)
 

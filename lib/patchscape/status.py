@@ -41,12 +41,13 @@ def chapters() -> pd.DataFrame:
 
     Returns:
         One row per chapter: chapter, seconds (wall), cpu_s (processor seconds), peak_mb (MiB of the largest process,
-        which is the notebook kernel), gflop_per_s (1e9 operations per second of a single-precision matrix product just
+        which is the notebook kernel), compilations (programs that JAX compiled) and compile_s (wall seconds of that;
+        both NaN if not counted), gflop_per_s (1e9 operations per second of a single-precision matrix product just
         before, NaN if it was not timed), code, created. Empty if nothing is stored.
     """
     path = data.folder() / "results" / "chapters.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    columns = ["chapter", "seconds", "cpu_s", "peak_mb", "gflop_per_s", "code", "created"]
+    columns = ["chapter", "seconds", "cpu_s", "peak_mb", "compilations", "compile_s", "gflop_per_s", "code", "created"]
     return pd.DataFrame(
         [
             {"chapter": name, **row, **{key: row["provenance"][key] for key in ("code", "created")}}
@@ -144,7 +145,7 @@ def _changed(statement: ast.stmt) -> Iterable[str]:
 
 
 def _stored_grids() -> set[str]:
-    return {name for name in grids.stored() if (data.folder() / "results" / name).is_dir()}
+    return {name for name in grids.study() if (data.folder() / "results" / name).is_dir()}
 
 
 def _texts(tree: ast.AST) -> Iterable[str]:

@@ -66,18 +66,40 @@ def runs(names: Sequence[str] | None = None, folder: str | Path | None = None) -
     `data/results/README.md` explains the columns. Arrays longer than one number are left out; `read` has them.
 
     Args:
-        names: of grids; None is all of them, without `OWN`.
+        names: of grids; None is those of the study (`grids.study`).
         folder: where to look instead of `folder_of`; then give one grid.
 
     Returns:
         The table; empty if nothing is stored.
     """
-    rows = []
-    for grid in grids.stored() if names is None else names:
-        for stored in read(grid, folder):
-            rows += [_row(grid, stored, number) for number in range(len(stored.record.meta["seeds"]))]
-    table = pd.DataFrame(rows)
-    return table if table.empty else with_scaled(table)
+    tables = [table(grid, item) for grid in (grids.study() if names is None else names) for item in read(grid, folder)]
+    return with_scaled(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
+
+
+def table(grid: str, item: Stored) -> pd.DataFrame:
+    """Returns one row per seed of one configuration, as `runs` has them."""
+    return pd.DataFrame([_row(grid, item, number) for number in range(len(item.record.meta["seeds"]))])
+
+
+def of_chapter(run: RunConfig, seeds: Sequence[int]) -> Stored | None:
+    """Looks up what a chapter would train: the configuration, by its digest, with the same seeds.
+
+    Args:
+        run: the configuration; its own seed does not count.
+        seeds: one training run each.
+
+    Returns:
+        The stored runs, with what was measured at their minima; None if they are not stored.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    run = run.model_copy(update={"seed": seeds[0]})
+    path = folder_of("chapters") / f"{run.name(seeds)}.safetensors"
+    if not path.exists():
+        return None
+    record, curvature = jobs.read_pair(path)
+    return Stored(path, run, record, curvature)
 
 
 def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
