@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from patchscape import config
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
-Level = Literal["full", "core", "top", "leading"]
+Level = Literal["full", "core", "ends", "top", "leading"]
 LARGE = ("top", "leading")  # models that are too large for a dense matrix
 
 
@@ -22,8 +22,8 @@ class Job(NamedTuple):
         run: the configuration; its seed is the first one.
         seeds: one training run each.
         level: what is measured at the minima. "full": everything, also after refinement; "core": both ends of the
-            spectrum and the Gauss-Newton part; "top": the largest eigenvalue and the gradient, by products; "leading":
-            both ends of the spectrum and its density, by products.
+            spectrum and the Gauss-Newton part; "ends": both ends of the spectrum only; "top": the largest eigenvalue
+            and the gradient, by products; "leading": both ends of the spectrum and its density, by products.
         studies: names of the questions that this job helps to answer.
         keep_path: whether the run file keeps phi after every epoch, and the parameters after the last.
     """
@@ -111,9 +111,9 @@ def _chapters() -> Iterator[Job]:
     seeds = (0, 1, 2)
     for n, depth in ((4, 2), (1, 4), (4, 4), (9, 4)):
         run = config.digits(n, depth, epochs=16).model_copy(update={"n_train": 500})
-        yield Job(run, seeds, "core", ("03_hessian",))
+        yield Job(run, seeds, "ends", ("03_hessian",))
     for n in (4, 9):
-        yield Job(config.digits(n, 4, epochs=26), seeds, "core", ("05_landscape",), keep_path=True)
+        yield Job(config.digits(n, 4, epochs=26), seeds, "ends", ("05_landscape",), keep_path=True)
 
 
 def _smoke() -> Iterator[Job]:
