@@ -35,6 +35,7 @@ def test_every_captioned_figure_is_listed_once(figures):
         ("fig-bound-stored", ("laptop",)),
         ("fig-scaling-law", ("controls", "laptop", "published/eigenvalues.csv")),
         ("fig-eight", ("laptop",)),
+        ("fig-lambda-sweeps", ("chapters",)),
         ("fig-replay", ("published/training_log_epoch0.csv", "replay")),
         ("fig-others", ("results/benchmarks.json",)),
     ],

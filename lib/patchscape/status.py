@@ -14,6 +14,8 @@ from patchscape.chapters import find_chapters
 _RUNS = {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))}
 # What the readers called in chapters open: folders of data/results, or files below data.
 _READERS = {
+    "experiments.hessian_sweep": {"chapters"},
+    "experiments.train_or_read": {"chapters"},
     "paper.eigenvalues": {"published/eigenvalues.csv"},
     "paper.replays": {"replay", "published/training_log_epoch0.csv"},
     "paper.runs": _RUNS,
