@@ -17,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from patchscape import data, results, speed
-from patchscape.chapters import find_chapters
+from patchscape.book.chapters import find_chapters
+from patchscape.live import speed
+from patchscape.store import files, records
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,16 +60,16 @@ def main() -> None:
     chapters = find_chapters(ROOT / "chapters")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default all: {', '.join(chapters)}")
-    parser.add_argument("--out", type=Path, default=data.folder() / "results" / "chapters.json")
+    parser.add_argument("--out", type=Path, default=files.data_folder() / "results" / "chapters.json")
     args = parser.parse_args()
     if unknown := set(args.names) - set(chapters):
         parser.error(f"no chapter {', '.join(sorted(unknown))}: choose from {', '.join(chapters)}.")
     stored = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     for name in args.names or chapters:
         rate = {"gflop_per_s": round(speed.matrix_product_rate() / 1e9)}
-        stored[name] = {**measure(chapters[name]), **rate, "provenance": results.provenance()}
+        stored[name] = {**measure(chapters[name]), **rate, "provenance": records.provenance()}
         stored = {known: stored[known] for known in chapters if known in stored}
-        results.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
+        records.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
         print(name, *(f"{key} {value}" for key, value in stored[name].items() if key != "provenance"), flush=True)
 
 

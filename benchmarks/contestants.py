@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from patchscape import simulator
-from patchscape.blocks import ring_signs
-from patchscape.circuit import ENCODING_AXES, LAYER_AXES, gates, observables, qnode, split_angles
+from patchscape.circuit import simulator
+from patchscape.circuit.ansatz import ENCODING_AXES, LAYER_AXES, gates, observables, qnode, split_angles
+from patchscape.circuit.blocks import ring_signs
 from patchscape.config import ModelConfig
 
 

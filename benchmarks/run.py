@@ -19,9 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from patchscape import config, data, derivatives, model, results, simulator, speed
+from patchscape import config
+from patchscape.circuit import derivatives, simulator
 from patchscape.config import ModelConfig
-from patchscape.full_data import FullDataLoss
+from patchscape.curvature.full_data import FullDataLoss
+from patchscape.learning import data, model
+from patchscape.live import speed
+from patchscape.store import files, records
 
 # (qubits, depth, images, contestants): against depth, against images, against qubits
 ALL = ("patchscape", "plain_jax", "torchquantum", "lightning")
@@ -192,7 +196,7 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=("grid", "paper", "headline", "hessian"), help="renew one part of the results"
     )
-    parser.add_argument("--out", type=Path, default=data.folder() / "results" / "benchmarks.json")
+    parser.add_argument("--out", type=Path, default=files.data_folder() / "results" / "benchmarks.json")
     args = parser.parse_args()
     if args.smoke:
         for point in SMOKE:
@@ -202,9 +206,9 @@ def main() -> None:
     stored = json.loads(args.out.read_text()) if args.out.exists() else {}
 
     def keep(name: str, rows: object) -> None:  # after every point, so that a stopped run loses little
-        stored[name] = {"rows": rows, "provenance": results.provenance()}
+        stored[name] = {"rows": rows, "provenance": records.provenance()}
         stored["floor"] = {"matrix_product": speed.matrix_product_rate()}
-        results.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
+        records.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
 
     if args.only in (None, "headline"):
         keep("headline", headline(max(1, args.runs // 2)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from patchscape.circuit import Gate, gates, observables
+from patchscape.circuit.ansatz import Gate, gates, observables
 from patchscape.config import ModelConfig
 
 PAULI = {"X": np.array([[0, 1], [1, 0]]), "Y": np.array([[0, -1j], [1j, 0]]), "Z": np.diag([1, -1])}

@@ -6,8 +6,11 @@ import numpy as np
 import pennylane as qml
 import pytest
 
-from patchscape import beyond, circuit, curvature, data, model
+from patchscape.circuit import ansatz
 from patchscape.config import ModelConfig
+from patchscape.learning import data, model
+from patchscape.live import beyond
+from patchscape.numerics import products
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=10.0, shared_bias=False)
 RNG = np.random.default_rng(0)
@@ -28,7 +31,7 @@ def test_entangling_layers_are_those_of_pennylane(q):
             qml.StronglyEntanglingLayers(weights[row], wires=range(q))
             qml.AngleEmbedding(x[row * q : (row + 1) * q], wires=range(q), rotation="Y")
         qml.StronglyEntanglingLayers(weights[q], wires=range(q))
-        return [qml.expval(pauli[axis](wire)) for axis, wire in circuit.observables(cfg)]
+        return [qml.expval(pauli[axis](wire)) for axis, wire in ansatz.observables(cfg)]
 
     np.testing.assert_allclose(function.outputs(jnp.asarray(phi), x, 0.0), [node(row) for row in x], atol=2e-6)
 
@@ -47,7 +50,7 @@ def test_noise_pulls_every_expectation_value_towards_zero_and_none_is_the_circui
 def test_noise_is_the_depolarising_channel_of_pennylane(q, depth):
     cfg = ModelConfig(n_patches=1, depth=depth, n_qubits=q, image_side=q, n_classes=2 * q, shared_bias=False)
     phi, x = RNG.uniform(0, 3, cfg.n_params_per_qnn), RNG.uniform(0, 1, (2, q * q))
-    node, noisy = circuit.qnode(cfg, device="default.mixed"), jax.jit(beyond.noisy_circuit(cfg).outputs)
+    node, noisy = ansatz.qnode(cfg, device="default.mixed"), jax.jit(beyond.noisy_circuit(cfg).outputs)
     expected = [node(phi, row, 0.02) for row in x]
     np.testing.assert_allclose(noisy(jnp.asarray(phi), x, 0.02), expected, atol=2e-6)
 
@@ -68,7 +71,7 @@ def test_a_minimum_is_trained_and_its_eigenvalue_is_that_of_the_dense_hessian():
         assert row.train_loss == pytest.approx(float(loss(phi)), rel=1e-4)
         start = function.start(np.random.default_rng(int(row.seed)), cfg.n_patches).astype(np.float32)
         assert row.train_loss < loss(start)
-        dense = curvature.dense_hessian(loss, jnp.asarray(phi))
+        dense = products.dense_hessian(loss, jnp.asarray(phi))
         assert row.lambda_max == pytest.approx(np.linalg.eigvalsh(dense)[-1], rel=2e-3)
 
 

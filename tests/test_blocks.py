@@ -8,8 +8,8 @@ import numpy as np
 import oracle
 import pytest
 
-from patchscape import blocks
-from patchscape.circuit import gates
+from patchscape.circuit import blocks
+from patchscape.circuit.ansatz import gates
 from patchscape.config import ModelConfig
 
 pytestmark = pytest.mark.usefixtures("x64")

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from patchscape import bounds, curvature, exact, model
 from patchscape.config import ModelConfig
+from patchscape.curvature import bounds, exact
+from patchscape.learning import model
+from patchscape.numerics import products
 
 
 def _problem(seed: int, **changes):
@@ -38,7 +40,7 @@ def test_no_bound_is_broken_and_the_blocks_add_up_to_the_hessian(changes):
             t = bounds.evaluate(cfg, params, angles, labels)
             if seed == 0:
                 phi_loss = lambda phi: model.loss(cfg, params | {"phi": phi}, angles, labels)  # noqa: B023, E731
-                np.testing.assert_allclose(t.hessian, curvature.dense_hessian(phi_loss, params["phi"]), atol=1e-10)
+                np.testing.assert_allclose(t.hessian, products.dense_hessian(phi_loss, params["phi"]), atol=1e-10)
             slack = 1 + 1e-12
             assert t.hessian_blocks.max() <= t.lambda_max * slack
             assert (

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import yaml
 
-from patchscape import chapters
+from patchscape.book import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [ROOT / f"{d}.ipynb" for d in check_book.documents(ROOT) if (ROOT / f"{d}.ipynb").is_file()]
@@ -120,7 +120,7 @@ def folder(tmp_path):
                 "name: str = 'mnist'  # data set",
                 metadata={"tags": ["parameters"]},
             ),
-            cell('from patchscape.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'),
+            cell('from patchscape.book.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'),
             cell("result = depth * rate\nfor step in range(2):\n    pass"),
             cell(
                 "import os, pathlib\nfolder = os.environ.get('PATCHSCAPE_FIGURES')\n"
@@ -205,7 +205,7 @@ def test_check_refuses_the_library_of_another_copy_of_the_project(tiny, folder):
     with pytest.raises(ValueError, match=re.escape(f"chapter 01_tiny is that of {folder}, but patchscape is imported")):
         chapters.check_parameters("01_tiny", dict(DEFAULTS))
     (folder / "lib" / "patchscape").rmdir()
-    (folder / "lib" / "patchscape").symlink_to(Path(chapters.__file__).parent)
+    (folder / "lib" / "patchscape").symlink_to(Path(chapters.__file__).parents[1])
     chapters.check_parameters("01_tiny", dict(DEFAULTS))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 
-from patchscape import circuit, simulator
+from patchscape.circuit import ansatz, simulator
 from patchscape.config import ModelConfig
 
 
@@ -31,7 +31,7 @@ def fast(cfg):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_every_parameter_and_every_pixel_is_used_exactly_once(q, depth):
     cfg = size(q, depth, 2)
-    sequence = circuit.gates(cfg)
+    sequence = ansatz.gates(cfg)
     used = {kind: [g.index for g in sequence if g.source == kind] for kind in ("parameter", "pixel")}
     assert used["parameter"] != []
     assert sorted(used["parameter"]) == list(range(cfg.n_params_per_qnn))
@@ -41,7 +41,7 @@ def test_every_parameter_and_every_pixel_is_used_exactly_once(q, depth):
 
 @pytest.mark.parametrize(("depth", "count"), [(50, 2528), (100, 4928), (150, 7328), (200, 9728)])
 def test_the_papers_circuits_have_the_papers_number_of_rotations(depth, count):
-    names = Counter(g.name if g.source != "pixel" else "pixel" for g in circuit.gates(size(8, depth, 10)))
+    names = Counter(g.name if g.source != "pixel" else "pixel" for g in ansatz.gates(size(8, depth, 10)))
     assert names["RX"] + names["RY"] == count
     assert names["pixel"] == 64
     assert names["CZ"] == 8 * (3 * depth - 1 + 2)  # a ring per layer but the last, and one per encoding
@@ -50,7 +50,7 @@ def test_the_papers_circuits_have_the_papers_number_of_rotations(depth, count):
 @pytest.mark.parametrize("q", [2, 4, 8])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_the_last_ring_is_left_out(q, depth):
-    sequence = circuit.gates(size(q, depth, 2))
+    sequence = ansatz.gates(size(q, depth, 2))
     layer = [*["RX"] * q, *["RY"] * q]
     assert [g.name for g in sequence[-2 * q :]] == layer
     assert [g.name for g in sequence[: 3 * q]] == [*layer, *["CZ"] * q]
@@ -59,7 +59,7 @@ def test_the_last_ring_is_left_out(q, depth):
 def test_the_gates_come_in_the_authors_order():
     q, h = 4, 2
     cfg = size(q, 1, 2)
-    sequence = circuit.gates(cfg)
+    sequence = ansatz.gates(cfg)
     # block 1: indices in their order
     assert [g.index for g in sequence[: 2 * q]] == list(range(2 * q))
     assert [g.wires for g in sequence[2 * q : 3 * q]] == [(0, 1), (1, 2), (2, 3), (3, 0)]
@@ -84,14 +84,14 @@ def test_the_gates_come_in_the_authors_order():
 
 
 def test_half_of_the_classes_are_x_and_half_are_z():
-    assert circuit.observables(size(8, 1, 10)) == [(axis, k) for axis in "XZ" for k in range(5)]
-    assert circuit.observables(size(4, 1, 2)) == [("X", 0), ("Z", 0)]
+    assert ansatz.observables(size(8, 1, 10)) == [(axis, k) for axis in "XZ" for k in range(5)]
+    assert ansatz.observables(size(4, 1, 2)) == [("X", 0), ("Z", 0)]
 
 
 def test_parameters_are_split_without_loss_also_with_leading_axes():
     cfg = size(4, 3, 2)
     phi = np.arange(2 * cfg.n_params_per_qnn).reshape(2, -1)
-    blocks, encodings = circuit.split_angles(cfg, phi)
+    blocks, encodings = ansatz.split_angles(cfg, phi)
     assert [b.shape for b in blocks] == [(2, 3, 2, 4)] * 3
     assert [e.shape for e in encodings] == [(2, 4, 2, 2)] * 2
     order = (blocks[0], encodings[0], blocks[1], encodings[1], blocks[2])
@@ -101,7 +101,7 @@ def test_parameters_are_split_without_loss_also_with_leading_axes():
 def test_parameters_of_another_length_are_refused():
     cfg = size(4, 3, 2)
     with pytest.raises(ValueError, match=r"^phi has 103 angles per circuit; depth=3 and n_qubits=4 need 104\.$"):
-        circuit.split_angles(cfg, np.zeros((2, 103)))
+        ansatz.split_angles(cfg, np.zeros((2, 103)))
 
 
 @pytest.mark.usefixtures("x64")
@@ -111,7 +111,7 @@ def test_parameters_of_another_length_are_refused():
 def test_pennylane_and_the_simulator_give_the_same_expectation_values(q, depth, n_classes):
     cfg = size(q, depth, n_classes)
     phi, patches = draw(cfg, 3)
-    expected = np.stack(circuit.qnode(cfg)(phi, patches.T)).T  # PennyLane runs the three patches together
+    expected = np.stack(ansatz.qnode(cfg)(phi, patches.T)).T  # PennyLane runs the three patches together
     values = jax.jit(fast(cfg))(jnp.asarray(phi), jnp.asarray(patches))
     assert values.shape == (3, n_classes)
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-12)
@@ -121,7 +121,7 @@ def test_pennylane_and_the_simulator_give_the_same_expectation_values(q, depth, 
 def test_pennylanes_parameter_shift_gradients_are_those_of_the_simulator():
     cfg = size(4, 1, 4)
     phi, (patch,) = draw(cfg, 1)
-    node = circuit.qnode(cfg, diff_method="parameter-shift")
+    node = ansatz.qnode(cfg, diff_method="parameter-shift")
     x = qml.numpy.array(phi, requires_grad=True), qml.numpy.array(patch, requires_grad=True)
     expected = qml.jacobian(lambda *x: qml.math.stack(node(*x)))(*x)
     ours = jax.jit(jax.jacfwd(lambda p, x: fast(cfg)(p, x[None])[0], argnums=(0, 1)))(
@@ -137,7 +137,7 @@ def test_pennylanes_backpropagated_gradients_are_those_of_the_simulator():
     cfg = size(4, 2, 8)
     phi, (patch,) = draw(cfg, 1)
     weight = np.cos(np.arange(8.0))
-    node = circuit.qnode(cfg, diff_method="backprop")
+    node = ansatz.qnode(cfg, diff_method="backprop")
     x = qml.numpy.array(phi, requires_grad=True), qml.numpy.array(patch, requires_grad=True)
     expected = qml.grad(lambda *x: qml.math.dot(weight, qml.math.stack(node(*x))))(*x)
     ours = jax.jit(jax.grad(lambda p, x: weight @ fast(cfg)(p, x[None])[0], argnums=(0, 1)))(*map(jnp.asarray, x))
@@ -149,11 +149,11 @@ def test_pennylanes_backpropagated_gradients_are_those_of_the_simulator():
 def test_shots_scatter_around_the_exact_values():
     cfg = size(2, 1, 4)
     phi, (patch,) = draw(cfg, 1)
-    exact, sampled = (np.array(circuit.qnode(cfg, shots=shots)(phi, patch)) for shots in (None, 4000))
+    exact, sampled = (np.array(ansatz.qnode(cfg, shots=shots)(phi, patch)) for shots in (None, 4000))
     assert 0 < np.abs(sampled - exact).max() < 6 / np.sqrt(4000)
 
 
 def test_without_pennylane_the_qnode_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pennylane", None)
     with pytest.raises(ImportError, match=r"pip install 'patchscape\[circuit\]'"):
-        circuit.qnode(size(2, 1, 2))
+        ansatz.qnode(size(2, 1, 2))

@@ -9,7 +9,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from patchscape import cli, config, data, grids, jobs, measurement, results
+from patchscape import cli, config
+from patchscape.store import files, grids, records
+from patchscape.study import levels
 
 RUN = config.digits(1, depth=1)
 SEEDS = (3, 4)
@@ -40,11 +42,11 @@ def here(tmp_path, monkeypatch):
     run = RUN.model_copy(update={"seed": SEEDS[0]})
     meta = {"run": run.model_dump(mode="json"), "seeds": SEEDS, "wall_s": 1.0, "provenance": provenance}
     curves["minimum_epoch"] = np.zeros(2, int)
-    results.write(tmp_path / "runs" / f"{run.name(SEEDS)}.safetensors", curves | minimum, meta)
+    records.write(tmp_path / "runs" / f"{run.name(SEEDS)}.safetensors", curves | minimum, meta)
     for name in ("run", "alone"):
-        results.write(tmp_path / f"{name}.safetensors", curves | minimum, meta)
-    results.write(tmp_path / "run-curvature.safetensors", {}, {"run_file": "1234", **meta})
-    results.write(tmp_path / "checkpoint.safetensors", minimum, {"identity": {}})
+        records.write(tmp_path / f"{name}.safetensors", curves | minimum, meta)
+    records.write(tmp_path / "run-curvature.safetensors", {}, {"run_file": "1234", **meta})
+    records.write(tmp_path / "checkpoint.safetensors", minimum, {"identity": {}})
     return tmp_path
 
 
@@ -163,23 +165,23 @@ def test_what_cannot_be_written_is_named(here, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "runs/a.safetensors")
 
-    monkeypatch.setattr("patchscape.explorer.collect", full)
+    monkeypatch.setattr("patchscape.book.explorer.collect", full)
     done = call("explorer")
     assert (done.exit_code, done.stderr) == (1, "patchscape: runs/a.safetensors: No space left on device.\n")
 
 
 def test_own_runs_are_listed_measured_and_verified(here, monkeypatch):
     columns = {"train_loss": np.float64(1.0), "lambda_max": np.float64(2.0)}
-    monkeypatch.setattr(measurement, "prepare", lambda *_: None)
-    monkeypatch.setattr(measurement, "at", lambda *_: columns)
-    monkeypatch.setattr(measurement, "again", lambda *_: columns)
+    monkeypatch.setattr(levels, "prepare", lambda *_: None)
+    monkeypatch.setattr(levels, "at", lambda *_: columns)
+    monkeypatch.setattr(levels, "again", lambda *_: columns)
     (file,) = (here / "runs").glob("*.safetensors")
     listed = call("results").output
     assert listed.count("runs") == len(SEEDS)
     assert listed.count("NaN") == len(SEEDS)
 
     assert call("measure", file).exit_code == 0
-    assert jobs.beside(file).exists()
+    assert files.beside(file).exists()
     call("results", "--out", "new/table.csv")
     assert pd.read_csv("new/table.csv").lambda_max.tolist() == [2.0, 2.0]
     done = call("verify")
@@ -194,13 +196,13 @@ def test_an_exported_table_says_where_it_is(here):
 
 
 def test_train_stores_all_seeds_in_one_run_file_with_provenance(tmp_path, optimised, monkeypatch):
-    monkeypatch.setenv("PATCHSCAPE_DATA", str(data.folder()))
+    monkeypatch.setenv("PATCHSCAPE_DATA", str(files.data_folder()))
     monkeypatch.chdir(tmp_path)
     arguments = ["train", "--preset", "digits", "--n-patches", "4", "--depth", "1", "--epochs", "2"]
     done = call(*arguments, "--seed", "3", "--seed", "4", "--trajectory")
     assert done.exit_code == 0, done.output
     (file,) = tmp_path.glob("runs/*.safetensors")
-    record = results.read(file)
+    record = records.read(file)
     assert record.meta["run"]["seed"] == 3
     assert record.meta["seeds"] == [3, 4]
     assert record.arrays["train_loss"].shape == (2, 2)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from patchscape import curvature, full_data, model, spectra
 from patchscape.config import ModelConfig
+from patchscape.curvature import full_data
+from patchscape.learning import model
+from patchscape.numerics import products, spectra
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=3.0)
 
@@ -31,7 +33,7 @@ def problem():
 @pytest.fixture(scope="module")
 def hessian(problem):
     params, _, _, loss = problem
-    return curvature.dense_hessian(loss, params)
+    return products.dense_hessian(loss, params)
 
 
 def test_dense_hessian_equals_finite_differences_of_the_gradient(problem, hessian):
@@ -49,7 +51,7 @@ def test_product_with_a_vector_equals_the_dense_hessian_times_it(problem, hessia
     params, _, _, loss = problem
     flat, unravel = ravel_pytree(params)
     v = np.random.default_rng(0).normal(size=flat.size)
-    product = ravel_pytree(jax.jit(curvature.hvp(loss))(params, unravel(jnp.asarray(v))))[0]
+    product = ravel_pytree(jax.jit(products.hvp(loss))(params, unravel(jnp.asarray(v))))[0]
     np.testing.assert_allclose(product, hessian @ v, atol=1e-11)
 
 
@@ -70,8 +72,8 @@ def test_gauss_newton_product_equals_jacobian_algebra(problem):
     params, angles, labels, _ = problem
     flat, unravel = ravel_pytree(params)
     logits = lambda p: model.logits(CFG, p, angles)  # noqa: E731
-    product = curvature.gauss_newton_vp(logits, lambda z: model.cross_entropy(z, labels))
-    found = curvature.dense(product, params)
+    product = products.gauss_newton_vp(logits, lambda z: model.cross_entropy(z, labels))
+    found = products.dense(product, params)
     jacobian = np.asarray(jax.jit(jax.jacfwd(lambda x: logits(unravel(x))))(flat))
     probability = np.asarray(jax.nn.softmax(jax.jit(logits)(params)))
     expected = np.zeros_like(found)
@@ -83,7 +85,7 @@ def test_gauss_newton_product_equals_jacobian_algebra(problem):
 @pytest.mark.parametrize("which", ["LA", "SA"])
 def test_extreme_eigenvalues_equal_those_of_the_dense_matrix(problem, hessian, which):
     params, _, _, loss = problem
-    found = curvature.top_eigenvalues(loss, params, k=3, tol=1e-8, which=which)
+    found = products.top_eigenvalues(loss, params, k=3, tol=1e-8, which=which)
     exact = np.linalg.eigvalsh(hessian)
     expected = exact[-3:][::-1] if which == "LA" else exact[:3][::-1]
     np.testing.assert_allclose(found.values, expected, rtol=1e-7)
@@ -106,7 +108,7 @@ def test_extreme_eigenvalues_equal_those_of_the_dense_matrix(problem, hessian, w
     ids=["identity", "zero", "rank one", "negative rank one", "tiny", "as many as rows"],
 )
 def test_degenerate_matrices_are_handled(matrix, expected):
-    found = curvature.eigenpairs(lambda v: matrix @ v, len(matrix), 2, seed=0)
+    found = products.eigenpairs(lambda v: matrix @ v, len(matrix), 2, seed=0)
     np.testing.assert_allclose(found.values, expected, atol=1e-8)
     assert found.converged
 
@@ -118,7 +120,7 @@ def test_a_product_that_is_not_finite_is_called_by_its_name(size, bad):
         return np.where(np.arange(size) == 1, bad, v)
 
     for solve in (
-        lambda: curvature.eigenpairs(product, size, 1, seed=0),
+        lambda: products.eigenpairs(product, size, 1, seed=0),
         lambda: spectra.lanczos(product, size, seed=0, max_steps=3),
     ):
         with pytest.raises(ValueError, match=r"a product with the matrix is not finite \(NaN or infinity\)"):
@@ -129,19 +131,20 @@ def test_a_residual_is_the_norm_of_what_is_left():
     rng = np.random.default_rng(2)
     matrix = rng.normal(size=(60, 60))
     matrix += matrix.T
-    found = curvature.eigenpairs(lambda v: matrix @ v, 60, 2, seed=0, tol=0.3)
+    found = products.eigenpairs(lambda v: matrix @ v, 60, 2, seed=0, tol=0.3)
     expected = [np.linalg.norm(matrix @ v - x * v) for x, v in zip(found.values, found.vectors, strict=True)]
     np.testing.assert_allclose(found.residuals, expected)
 
 
 def test_impossible_requests_are_refused_in_one_sentence():
     with pytest.raises(ValueError, match=r"k=9, which='LA', tol=0.001: choose k from 1 to 4"):
-        curvature.eigenpairs(lambda v: v, 4, 9, seed=0)
+        products.eigenpairs(lambda v: v, 4, 9, seed=0)
 
 
 SHARDED = """
 import jax, numpy as np
-from patchscape import full_data, model
+from patchscape.curvature import full_data
+from patchscape.learning import model
 from patchscape.config import ModelConfig
 from jax.flatten_util import ravel_pytree
 jax.config.update("jax_enable_x64", True)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pooch
@@ -11,7 +10,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchscape import config, data
+from patchscape import config, runtime
+from patchscape.learning import data
 
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
 
@@ -21,7 +21,7 @@ def own_mnist(tmp_path, monkeypatch):
     """A data folder of our own that shares MNIST's files, to be damaged one by one."""
     target = tmp_path / "mnist"
     target.mkdir()
-    for path in (Path(data.__file__).parents[2] / "data" / "mnist").glob("*.gz"):
+    for path in (runtime.root() / "data" / "mnist").glob("*.gz"):
         (target / path.name).symlink_to(path)
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path))
     return target
@@ -145,7 +145,7 @@ def test_fashion_mnist_is_asked_for_with_checksums_and_read_like_mnist(monkeypat
 
     def retrieve(url, known_hash, fname, path):
         asked.append((url, known_hash, path))
-        return os.fspath(Path(data.__file__).parents[2] / "data" / "mnist" / fname)
+        return os.fspath(runtime.root() / "data" / "mnist" / fname)
 
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path))
     monkeypatch.setattr(pooch, "retrieve", retrieve)
@@ -158,7 +158,7 @@ def test_fashion_mnist_is_asked_for_with_checksums_and_read_like_mnist(monkeypat
 
 def test_fashion_mnist_files_put_by_hand_are_checked(monkeypatch, tmp_path):
     target = tmp_path / "fashion_mnist"
-    shutil.copytree(Path(data.__file__).parents[2] / "data" / "mnist", target)  # right names, wrong content
+    shutil.copytree(runtime.root() / "data" / "mnist", target)  # right names, wrong content
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path))
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", offline)
     with pytest.raises(ValueError, match="Fashion-MNIST could not be fetched"):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from patchscape import circuit, derivatives, simulator
+from patchscape.circuit import ansatz, derivatives, simulator
 from patchscape.config import ModelConfig
 
 
@@ -33,7 +33,7 @@ def test_all_derivatives_are_those_of_automatic_differentiation(q, depth, classe
 
 def test_the_jacobian_is_that_of_the_pennylane_circuit():
     cfg, phi, patches, weights = _case(2, 1, 4, 1)
-    node = circuit.qnode(cfg)
+    node = ansatz.qnode(cfg)
     jacobian, _ = derivatives.circuit_derivatives(cfg, phi, patches, weights)
     for a in range(len(phi)):  # two-term parameter-shift rule: exact for rotations
         step = np.eye(len(phi))[a] * np.pi / 2

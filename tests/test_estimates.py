@@ -9,9 +9,11 @@ import pytest
 from scipy import stats
 from scipy.special import softmax
 
-from patchscape import bounds, estimates, exact, model
-from patchscape.circuit import gates, split_angles
+from patchscape import law
+from patchscape.circuit.ansatz import gates, split_angles
 from patchscape.config import ModelConfig
+from patchscape.curvature import bounds, estimates, exact
+from patchscape.learning import model
 
 X, Y, Z = np.array([[0, 1], [1, 0]]), np.array([[0, -1j], [1j, 0]]), np.diag([1.0, -1.0])
 
@@ -33,9 +35,9 @@ def test_the_typical_square_is_that_of_the_matrices_that_the_ansatz_can_reach():
     # d/dt <exp(i t P / 2) O exp(-i t P / 2)> = Im <psi| O P |psi>
     squares = np.square(np.einsum("si,sij,sj->s", psi.conj(), carried, psi @ generator.T).imag)
     error = squares.std() / np.sqrt(draws)
-    assert abs(squares.mean() - estimates.typical_square(4)) < 4 * error
+    assert abs(squares.mean() - law.typical_square(4)) < 4 * error
     assert abs(squares.mean() - 16**2 / (2 * 17**2 * 15)) > 4 * error  # the check can tell it from all unitary matrices
-    assert estimates.typical_square(8) == pytest.approx(2**-9, rel=5e-3)
+    assert law.typical_square(8) == pytest.approx(2**-9, rel=5e-3)
 
 
 def test_a_block_of_the_ansatz_is_of_that_kind():
@@ -111,7 +113,7 @@ def test_the_kernel_of_deep_random_circuits_is_the_expected_one():
         jacobian = exact.decompose(cfg, params, images, labels, norms=False).logit_gradients
         kernel += np.einsum("ikm,jkm->ij", jacobian, jacobian) / len(seeds)
         expected += estimates.similarity(cfg, params["phi"][0], patch) / len(seeds)
-    kernel /= cfg.n_classes * cfg.n_params_per_qnn * cfg.factor**2 * estimates.typical_square(4)
+    kernel /= cfg.n_classes * cfg.n_params_per_qnn * cfg.factor**2 * law.typical_square(4)
     assert expected.min() < 0.5  # the images differ enough to ask
     assert np.abs(kernel - expected).mean() < 0.05
     assert np.abs(kernel - 1).mean() > 0.3  # what "all images alike" would be
@@ -125,11 +127,11 @@ def test_the_spectrum_is_that_of_the_dense_matrix_and_adds_up_to_the_trace():
     kernel = sum(estimates.similarity(cfg, *pair) for pair in zip(params["phi"], patches, strict=True))
     root = [np.diag(np.sqrt(p)) - np.outer(np.sqrt(p), p) for p in pi]
     dense = np.block([[kernel[i, j] * root[i] @ root[j].T for j in range(7)] for i in range(7)])
-    dense *= cfg.factor**2 * cfg.n_params_per_qnn * estimates.typical_square(4) / 7
+    dense *= cfg.factor**2 * cfg.n_params_per_qnn * law.typical_square(4) / 7
     found = estimates.spectrum(cfg, params, images, pi, top=55)
     np.testing.assert_allclose(found.eigenvalues, np.linalg.eigvalsh(dense)[:0:-1], rtol=1e-9, atol=1e-12)
-    typical = cfg.n_patches * cfg.n_params_per_qnn * cfg.factor**2 * estimates.typical_square(4)
-    assert found.eigenvalues.sum() == pytest.approx(typical * estimates.impurity(pi).mean())
+    typical = cfg.n_patches * cfg.n_params_per_qnn * cfg.factor**2 * law.typical_square(4)
+    assert found.eigenvalues.sum() == pytest.approx(typical * law.impurity(pi).mean())
     assert found.kept == 1
     few = estimates.spectrum(cfg, params, images, pi, top=10, images=4)
     assert 4 / 7 < few.kept < 1
@@ -159,7 +161,7 @@ def test_the_largest_eigenvalue_of_deep_random_circuits_is_about_the_expected_on
 
 def test_impurity_keeps_its_digits_where_the_model_is_sure():
     pi = np.array([[1e-12, 1 - 1e-12], [0.5, 0.5]])
-    np.testing.assert_allclose(estimates.impurity(pi), [2e-12, 0.5], rtol=1e-9)
+    np.testing.assert_allclose(law.impurity(pi), [2e-12, 0.5], rtol=1e-9)
 
 
 def test_a_wrong_number_is_named():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from patchscape import data, experiments, full_data, model
 from patchscape.config import ModelConfig
+from patchscape.curvature import full_data
+from patchscape.learning import data, model
+from patchscape.live import sweeps
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=2, image_side=4, n_classes=4)
 RNG = np.random.default_rng(0)
@@ -20,7 +22,7 @@ def test_curvature_at_minima_is_that_of_the_dense_hessian_in_one_chunk_or_in_sev
     tables = []
     for chunk in (12, 5):
         monkeypatch.setattr(full_data, "CHUNK", chunk)
-        tables.append(experiments.curvature_at_minima(CFG, IMAGES, stacked))
+        tables.append(sweeps.curvature_at_minima(CFG, IMAGES, stacked))
 
     unravel = ravel_pytree(minima[0])[1]
     gradient = jax.grad(lambda p: model.loss(CFG, unravel(p), *map(jnp.asarray, IMAGES[:2])))

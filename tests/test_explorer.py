@@ -6,7 +6,7 @@ import pytest
 from test_browser import ROOT, browser, visit  # noqa: F401
 from typer.testing import CliRunner
 
-from patchscape import explorer
+from patchscape.book import explorer
 from patchscape.cli import app
 
 pytestmark = pytest.mark.slow

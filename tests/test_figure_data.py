@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from patchscape import figures, paper
+from patchscape import figures, tables
 from patchscape.figures import drawn
 
 
@@ -16,7 +16,7 @@ def series(fig):
 
 
 def test_the_lines_of_the_overview_are_named_by_their_depth():
-    published = paper.eigenvalues()
+    published = tables.published.eigenvalues()
     lines = series(figures.overview(np.zeros((14, 14)), published))
     assert set(lines.groups) == {"d = 50", "d = 100", "d = 150", "d = 200", r"$\propto 1/n$"}
     expected = published[published.depth == 200].sort_values("n_patches").lambda_max

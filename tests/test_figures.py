@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from patchscape import figures, paper, results, stored
+from patchscape import figures, tables
+from patchscape.store import records
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,7 @@ def _runs(sizes):
 
 
 def test_a_depth_with_too_few_numbers_of_patches_has_no_line_for_one_over_n():
-    published = paper.eigenvalues()
+    published = tables.published.eigenvalues()
     left, right = figures.with_published(_runs([(1, 2), (4, 2), (9, 2), (1, 18), (4, 6)]), published).axes
     dotted = [[line for line in ax.lines if line.get_linestyle() == ":"] for ax in (left, right)]
     assert [len(lines) for lines in dotted] == [1, 4]
@@ -36,7 +37,7 @@ def test_a_depth_with_too_few_numbers_of_patches_has_no_line_for_one_over_n():
 
 
 def test_the_scaling_law_shows_every_run_and_every_published_value():
-    law, published = (stored.with_law(t) for t in (_runs([(4, 2), (9, 2)]), paper.eigenvalues()))
+    law, published = (tables.runs.with_law(t) for t in (_runs([(4, 2), (9, 2)]), tables.published.eigenvalues()))
     for ax, x in zip(figures.scaling_law(law, published).axes, ("raw", "law"), strict=True):
         shown = np.concatenate([np.c_[line.get_data()] for line in ax.lines if line.get_marker() in {"o", "D"}])
         both = pd.concat([law, published])
@@ -46,7 +47,7 @@ def test_the_scaling_law_shows_every_run_and_every_published_value():
 
 
 def test_kappa_is_drawn_for_every_run_of_every_kind():
-    law = stored.with_law(_runs([(4, 2), (9, 2), (1, 6)]))
+    law = tables.runs.with_law(_runs([(4, 2), (9, 2), (1, 6)]))
     kinds = {"several": law[law.n_patches > 1], "one": law[law.n_patches == 1]}
     (ax,) = figures.kappa_by_kind(kinds, law.kappa.mean()).axes
     dots = np.concatenate([line.get_xdata() for line in ax.lines if line.get_marker() == "o"])
@@ -75,14 +76,16 @@ def test_the_file_beside_a_figure_says_with_what_and_by_which_code_it_was_made(t
     made = json.loads((tmp_path / "00-test.json").read_text())
     assert made["figure"] == "00-test"
     assert made["parameters"] == {"depths": [2, 6], "seeds": 3}
-    now = results.provenance()
+    now = records.provenance()
     assert made["provenance"] | {"created": None} == now | {"created": None}
     assert made["provenance"]["created"] <= now["created"]
 
 
 def test_every_factor_of_every_run_is_drawn():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.uniform(0.5, 1, (6, 5)), columns=list(stored.FACTORS)).assign(n_patches=[4, 4, 4, 9, 9, 9])
+    table = pd.DataFrame(rng.uniform(0.5, 1, (6, 5)), columns=list(tables.runs.FACTORS)).assign(
+        n_patches=[4, 4, 4, 9, 9, 9]
+    )
     (ax,) = figures.factors(table, 1 / 9).axes
     dots = np.concatenate([line.get_ydata() for line in ax.lines if line.get_marker() == "o"])
-    np.testing.assert_allclose(np.sort(dots), np.sort(table[list(stored.FACTORS)].to_numpy().ravel()))
+    np.testing.assert_allclose(np.sort(dots), np.sort(table[list(tables.runs.FACTORS)].to_numpy().ravel()))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from patchscape import chapters, data
+from patchscape.book import chapters
+from patchscape.store import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lib" / "patchscape"
@@ -47,13 +48,16 @@ for name in ("pennylane", "sklearn", "papermill", "nbformat", "myst_nb", "matfre
 
 import jax.numpy as jnp
 import patchscape
-from patchscape import curvature, spectra
+from patchscape.numerics import products
 
 loss = lambda x: 0.5 * jnp.sum(jnp.arange(1.0, 6.0) * x**2)
-found = curvature.top_eigenvalues(loss, jnp.ones(5), k=2)
+found = products.top_eigenvalues(loss, jnp.ones(5), k=2)
 
 from typer.testing import CliRunner
-from patchscape import data, paper, speed, stored
+from patchscape import tables
+from patchscape.learning import data
+from patchscape.live import speed
+from patchscape.store import files
 from patchscape.cli import app
 
 def refusal(call):
@@ -66,7 +70,8 @@ results = CliRunner().invoke(app, ["results"])
 print(json.dumps({
     "package": patchscape.__file__,
     "values": found.values.tolist(),
-    "refusals": [refusal(call) for call in (data.folder, data.load, stored.runs, paper.runs, speed.stored_benchmarks)],
+    "refusals": [refusal(call) for call in (
+        files.data_folder, data.load, tables.runs.table, tables.published.side_by_side, speed.stored_benchmarks)],
     "results": [results.exit_code, results.stderr],
 }))
 """
@@ -95,12 +100,12 @@ def test_without_its_project_numerics_work_and_what_needs_data_says_so(site, tmp
 def test_a_data_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path / "missing"))
     with pytest.raises(ValueError, match="missing is not there"):
-        data.folder()
+        files.data_folder()
 
 
 def test_an_empty_name_of_the_data_folder_is_none(monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_DATA", "")
-    assert data.folder() == ROOT / "data"
+    assert files.data_folder() == ROOT / "data"
 
 
 def test_without_papermill_chapters_say_what_to_install(monkeypatch):

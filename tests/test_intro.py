@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import gmean
 
-from patchscape import paper, stored
+from patchscape import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,9 +31,9 @@ def test_the_table_of_the_front_page_holds_the_published_numbers():
 
 def test_the_front_page_repeats_the_stored_runs():
     text = " ".join((ROOT / "intro.md").read_text(encoding="utf-8").split())
-    runs = paper.runs().set_index(["n_patches", "depth", "source"]).sort_index()
+    runs = tables.published.side_by_side().set_index(["n_patches", "depth", "source"]).sort_index()
     assert {(n, 50) for n in (4, 9, 16)} <= {size[:2] for size in runs.index}
-    curves, apart = paper.curves(), []
+    curves, apart = tables.published.curves(), []
     for n in (4, 9, 16):
         ours, published = runs.loc[n, 50, "ours"], runs.loc[n, 50, "published"]
         (*_, leaves) = curves[n, 50]
@@ -52,8 +52,8 @@ def test_the_front_page_repeats_the_stored_runs():
 def test_the_sentence_of_the_main_result_holds_for_every_run_of_its_figure():
     text = " ".join((ROOT / "intro.md").read_text(encoding="utf-8").split())
     assert "to within a factor of about three, over two orders of magnitude" in text
-    _, law = stored.kinds_of_runs(stored.runs(["laptop", "controls"]))
-    published = stored.with_law(paper.eigenvalues())
+    _, law = tables.runs.kinds_of_runs(tables.runs.table(["laptop", "controls"]))
+    published = tables.runs.with_law(tables.published.eigenvalues())
     ratios = np.concatenate([law.kappa, published.kappa]) / gmean(law.kappa)
     assert 1 / 3 < ratios.min() < ratios.max() < 3
     assert law.lambda_max.max() / law.lambda_max.min() > 100
@@ -65,7 +65,7 @@ def test_the_sentence_on_the_size_holds_for_the_stored_minima():
         "with more than two layers to about ten percent (one standard deviation), over three orders of magnitude"
         in text
     )
-    found = stored.runs(["laptop", "controls"]).dropna(subset=["lambda_max"])
+    found = tables.runs.table(["laptop", "controls"]).dropna(subset=["lambda_max"])
     assert found.expected_lambda_max.notna().all()
     deep = found[found.depth > 2]
     assert 900 < deep.lambda_max.max() / deep.lambda_max.min() < 3000

@@ -12,8 +12,12 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from patchscape import cli, config, data, experiments, grids, jobs, results, stored, whole
+from patchscape import cli, config, tables
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
+from patchscape.learning import data
+from patchscape.live import sweeps
+from patchscape.store import files, grids, records
+from patchscape.study import jobs, whole
 
 RUN = RunConfig(
     model=ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=4),
@@ -36,22 +40,22 @@ def done(tmp_path_factory):
 
 
 def copied(done: Path, to: Path) -> tuple[Path, Path]:
-    for old, new in zip(jobs.paths(JOB, done), jobs.paths(JOB, to), strict=True):
+    for old, new in zip(files.paths(JOB, done), files.paths(JOB, to), strict=True):
         new.write_bytes(old.read_bytes())
-    return jobs.paths(JOB, to)
+    return files.paths(JOB, to)
 
 
 def test_a_file_of_older_code_is_completed(done, tmp_path):
     _, path = copied(done, tmp_path)
-    whole = results.read(path)
+    whole = records.read(path)
     new = {name for name in whole.arrays if name.startswith(("gauss_newton_trace", "expected_"))} | {"impurity"}
     new |= {f"{images}_{what}" for images in ("train", "test") for what in ("loss", "accuracy")}
     older = {name: value for name, value in whole.arrays.items() if name not in new}
-    results.write(path, older, whole.meta)
+    records.write(path, older, whole.meta)
     with pytest.raises(ValueError, match=r"has no losses: add them"):
-        jobs.verify(jobs.paths(JOB, tmp_path)[0])
+        jobs.verify(files.paths(JOB, tmp_path)[0])
     assert jobs.complete(JOB, tmp_path) == path
-    now = results.read(path)
+    now = records.read(path)
     assert set(now.arrays) == set(whole.arrays)
     for name in ("train_loss", "test_loss", "test_accuracy"):
         np.testing.assert_allclose(now.arrays[name], whole.arrays[name], rtol=1e-6)
@@ -70,10 +74,10 @@ def test_a_chapter_reads_what_it_would_train(tmp_path, monkeypatch):
     job = JOB._replace(level="ends", keep_path=True)
     jobs.train(job, tmp_path)
     jobs.measure(job, tmp_path)
-    monkeypatch.setattr(stored, "folder_of", lambda grid: tmp_path)
+    monkeypatch.setattr(tables.runs, "folder_of", lambda grid: tmp_path)
     images = data.load_run(RUN)
-    read, was_stored = experiments.train_or_read(RUN, images, job.seeds)
-    trained, was_trained = experiments.train_or_read(RUN.model_copy(update={"seed": 1}), images, (1, 0))
+    read, was_stored = sweeps.train_or_read(RUN, images, job.seeds)
+    trained, was_trained = sweeps.train_or_read(RUN.model_copy(update={"seed": 1}), images, (1, 0))
     assert (was_stored, was_trained) == (True, False)  # other seeds, in another order
     for name in ("batch_loss", "test_loss", "minimum_epoch", "ensemble_test_loss", "trajectory"):
         np.testing.assert_allclose(getattr(read, name)[::-1], getattr(trained, name), rtol=1e-4, atol=1e-5)
@@ -81,9 +85,9 @@ def test_a_chapter_reads_what_it_would_train(tmp_path, monkeypatch):
         for key, value in getattr(trained, name).items():
             np.testing.assert_allclose(getattr(read, name)[key][::-1], value, atol=1e-4)
 
-    table = experiments.hessian_sweep([RUN], job.seeds)
-    monkeypatch.setattr(stored, "of_chapter", lambda run, seeds: None)
-    other = experiments.hessian_sweep([RUN], job.seeds)
+    table = sweeps.hessian_sweep([RUN], job.seeds)
+    monkeypatch.setattr(tables.runs, "of_chapter", lambda run, seeds: None)
+    other = sweeps.hessian_sweep([RUN], job.seeds)
     assert (table.stored.all(), other.stored.any()) == (True, False)
     assert table.seed.tolist() == other.seed.tolist()
     assert table.converged.all()
@@ -93,12 +97,12 @@ def test_a_chapter_reads_what_it_would_train(tmp_path, monkeypatch):
 
 
 def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_path):
-    exact = results.read(jobs.paths(JOB, done)[1]).arrays
+    exact = records.read(files.paths(JOB, done)[1]).arrays
     run_file, path = copied(done, tmp_path)
     path.unlink()
     job = JOB._replace(level="leading")
     jobs.measure(job, tmp_path)
-    found = results.read(path).arrays
+    found = records.read(path).arrays
     top = exact["lambda_max"][:, None]
     assert np.all(np.abs(found["eigenvalues"] - exact["eigenvalues"])[:, :12] < 2e-3 * top)
     np.testing.assert_allclose(found["class_mean_overlap"][:, :3], exact["class_mean_overlap"][:, :3], atol=2e-2)
@@ -108,15 +112,15 @@ def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_
     largest = found["density_hessian_values"].max(-1)
     np.testing.assert_allclose(largest, np.broadcast_to(top, largest.shape), rtol=1e-3)
     assert not list((tmp_path / "unfinished").glob("*-curvature.*-*"))
-    assert results.read(run_file).arrays.keys() & {"trajectory", "pca_directions"} == set()
+    assert records.read(run_file).arrays.keys() & {"trajectory", "pca_directions"} == set()
 
 
 def test_all_eigenvalues_added_up_over_images_are_those_of_the_dense_matrices(done, tmp_path):
-    run_file, curvature_file = jobs.paths(JOB, done)
-    exact = results.read(curvature_file).arrays
+    run_file, curvature_file = files.paths(JOB, done)
+    exact = records.read(curvature_file).arrays
     path = whole.make(run_file, tmp_path, number=1)
-    found, meta = results.read(path)
-    assert (meta["seeds"], meta["run_file"]) == ([1], results.read(curvature_file).meta["run_file"])
+    found, meta = records.read(path)
+    assert (meta["seeds"], meta["run_file"]) == ([1], records.read(curvature_file).meta["run_file"])
     for name, same in (("all_hessian", "all_eigenvalues"), ("all_gauss_newton", "all_gauss_newton")):
         np.testing.assert_allclose(found[name][0], exact[same][1], atol=1e-5 * exact[same][1].max())
     np.testing.assert_allclose(found["all_gauss_newton_phi"][0, 0], exact["gauss_newton_phi"][1], rtol=1e-3)
@@ -131,7 +135,7 @@ def test_only_a_finished_job_can_be_completed(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from patchscape import jobs
+from patchscape.study import jobs
 sys.path.insert(0, {tests!r})
 from test_jobs import JOB
 rename, left = os.replace, int(sys.argv[2])
@@ -160,49 +164,49 @@ def test_killed_in_training_in_the_hessian_and_while_writing_a_job_ends_with_the
             env=same_programs,
         )
         assert run.returncode == (-9 if kill_at else 0), run.stderr
-        assert jobs.state(JOB, tmp_path) == after
-    for ours, other in zip(jobs.paths(JOB, tmp_path), jobs.paths(JOB, done), strict=True):
-        a, b = results.read(ours).arrays, results.read(other).arrays
+        assert files.state(JOB, tmp_path) == after
+    for ours, other in zip(files.paths(JOB, tmp_path), files.paths(JOB, done), strict=True):
+        a, b = records.read(ours).arrays, records.read(other).arrays
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def test_a_finished_job_is_left_as_it_is(done):
-    before = [path.stat().st_mtime_ns for path in jobs.paths(JOB, done)]
+    before = [path.stat().st_mtime_ns for path in files.paths(JOB, done)]
     jobs.train(JOB, done)
     jobs.measure(JOB, done)
-    assert [path.stat().st_mtime_ns for path in jobs.paths(JOB, done)] == before
-    assert jobs.state(JOB, done) == "done"
+    assert [path.stat().st_mtime_ns for path in files.paths(JOB, done)] == before
+    assert files.state(JOB, done) == "done"
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["run file", "curvature file"])
 def test_truncated_and_edited_files_are_refused_by_name_and_recomputed_on_request(done, tmp_path, which):
-    files = copied(done, tmp_path)
-    content = files[which].read_bytes()
+    pair = copied(done, tmp_path)
+    content = pair[which].read_bytes()
     middle = len(content) - 9
     for damaged in (content[:-40], content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
-        files[which].write_bytes(damaged)
-        assert str(files[which]) in jobs.state(JOB, tmp_path)
+        pair[which].write_bytes(damaged)
+        assert str(pair[which]) in files.state(JOB, tmp_path)
         with pytest.raises(ValueError, match=r"safetensors (is not whole|is no run file|was changed)"):
             (jobs.train, jobs.measure)[which](JOB, tmp_path)
     if which == 0:
         jobs.train(JOB, tmp_path, redo=True)
-        again, good = (results.read(jobs.paths(JOB, folder)[0]).arrays for folder in (tmp_path, done))
+        again, good = (records.read(files.paths(JOB, folder)[0]).arrays for folder in (tmp_path, done))
         for name in good:
             np.testing.assert_array_equal(again[name], good[name])
-        assert files[0].with_suffix(".damaged").read_bytes() == damaged
+        assert pair[0].with_suffix(".damaged").read_bytes() == damaged
 
 
 def test_a_curvature_file_of_another_run_is_refused(done, tmp_path):
     run_file, curvature_file = copied(done, tmp_path)
-    record = results.read(curvature_file)
-    results.write(curvature_file, record.arrays, {**record.meta, "run_file": "0" * 64})
-    assert "belongs to another run file" in jobs.state(JOB, tmp_path)
+    record = records.read(curvature_file)
+    records.write(curvature_file, record.arrays, {**record.meta, "run_file": "0" * 64})
+    assert "belongs to another run file" in files.state(JOB, tmp_path)
     with pytest.raises(ValueError, match="belongs to another run file"):
         jobs.measure(JOB, tmp_path)
     with pytest.raises(ValueError, match="belongs to another run file"):
-        stored.runs(["smoke"], run_file.parent)
+        tables.runs.table(["smoke"], run_file.parent)
 
 
 def test_a_second_worker_waits_for_the_first_and_takes_its_result(done, tmp_path, capsys):
@@ -244,10 +248,10 @@ def test_a_folder_that_cannot_be_written_ends_in_one_sentence(tmp_path):
 
 
 def test_the_table_has_a_row_for_every_seed_and_a_diverged_run_is_in_it(done, tmp_path):
-    table = stored.runs(["smoke"], done)
+    table = tables.runs.table(["smoke"], done)
     assert table.seed.tolist() == [0, 1]
     assert not table.diverged.any()
-    record, curvature = stored.jobs.read_pair(jobs.paths(JOB, done)[0])
+    record, curvature = tables.runs.files.read_pair(files.paths(JOB, done)[0])
     assert table.lambda_max.tolist() == curvature.arrays["lambda_max"].tolist()
     assert table.n_params.tolist() == [RUN.model.n_params] * 2
     # a run whose loss is not a number from the first epoch on: no minimum, no curvature, and still a row
@@ -256,10 +260,10 @@ def test_the_table_has_a_row_for_every_seed_and_a_diverged_run_is_in_it(done, tm
     arrays["minimum_epoch"][1] = -1
     for name in ("minimum/phi", "minimum/bias"):
         arrays[name][1] = np.nan
-    path, _ = jobs.paths(JOB, tmp_path)
-    results.write(path, arrays, record.meta)
+    path, _ = files.paths(JOB, tmp_path)
+    records.write(path, arrays, record.meta)
     jobs.measure(JOB, tmp_path)
-    table = stored.runs(["smoke"], tmp_path)
+    table = tables.runs.table(["smoke"], tmp_path)
     assert table.diverged.tolist() == [False, True]
     assert np.isnan(table.lambda_max[1])
     assert table.lambda_max[0] == pytest.approx(curvature.arrays["lambda_max"][0])
@@ -274,8 +278,8 @@ def test_verify_recomputes_a_minimum_and_notices_another_number(done, tmp_path):
     asked = CliRunner().invoke(cli.app, ["verify", str(run_file), "--sample", "1"])
     assert asked.exit_code == 0, asked.output
     assert re.search(r"1 minima agree, loss to \de[-+]\d+ and lambda_max to \de[-+]\d+", asked.output)
-    record = results.read(curvature_file)
-    results.write(curvature_file, {**record.arrays, "lambda_max": record.arrays["lambda_max"] * 1.01}, record.meta)
+    record = records.read(curvature_file)
+    records.write(curvature_file, {**record.arrays, "lambda_max": record.arrays["lambda_max"] * 1.01}, record.meta)
     asked = CliRunner().invoke(cli.app, ["verify", str(run_file)])
     assert asked.exit_code == 1
     assert "DIFFERS" in asked.output
@@ -283,11 +287,13 @@ def test_verify_recomputes_a_minimum_and_notices_another_number(done, tmp_path):
 
 def test_a_stored_minimum_drawn_at_random_has_the_stored_loss_and_eigenvalue(optimised):
     """A run of the laptop or controls grid; those of the paper's size take minutes (`patchscape verify`)."""
-    files = [item.path for grid in ("laptop", "controls", "datasets") for item in stored.read(grid) if item.curvature]
+    files = [
+        item.path for grid in ("laptop", "controls", "datasets") for item in tables.runs.read(grid) if item.curvature
+    ]
     assert files
     rng = np.random.default_rng()
     path = files[rng.integers(len(files))]
-    number = int(rng.integers(len(results.read(path).meta["seeds"])))
+    number = int(rng.integers(len(records.read(path).meta["seeds"])))
     found = jobs.verify(path, number)
     assert found["train_loss_difference"] < jobs.SAME_LOSS, f"{path} number {number}"
     assert found["lambda_max_difference"] < jobs.SAME_TOP, f"{path} number {number}"
@@ -307,14 +313,14 @@ def test_every_grid_names_its_jobs_once_and_its_configurations_are_sound():
 def test_every_stored_result_belongs_to_a_job_of_its_grid():
     for grid in grids.names():
         known = grids.jobs(grid)
-        for item in stored.read(grid):
+        for item in tables.runs.read(grid):
             assert item.path.stem in known
             assert known[item.path.stem].run == item.run
             assert not item.record.meta["provenance"]["code"].endswith("+changes")
 
 
 def test_the_stored_results_stay_small():
-    sizes = [path.stat().st_size for path in (data.folder() / "results").rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in (files.data_folder() / "results").rglob("*") if path.is_file()]
     assert sum(sizes) < 60e6
     assert max(sizes) < 20e6
 

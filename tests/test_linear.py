@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from patchscape.linear import linear_map
+from patchscape.numerics.linear import linear_map
 
 A = np.random.default_rng(0).normal(size=(3, 4))  # double precision where a test asks for it
 X = np.random.default_rng(1).normal(size=4)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from patchscape import memory
+from patchscape import runtime
 
 
 def counted():
@@ -22,7 +22,7 @@ def test_a_released_program_is_compiled_again_and_others_are_kept():
     for _ in range(2):
         f(jnp.ones(3)), g(jnp.ones(3))
     assert len(of_f) == len(of_g) == 1
-    memory.release(f)
+    runtime.release(f)
     assert f(jnp.ones(3)).tolist() == g(jnp.ones(3)).tolist() == [2, 2, 2]
     assert (len(of_f), len(of_g)) == (2, 1)
 
@@ -30,6 +30,6 @@ def test_a_released_program_is_compiled_again_and_others_are_kept():
 def test_without_names_every_program_is_released():
     f, of_f = counted()
     f(jnp.ones(3))
-    memory.release()
+    runtime.release()
     f(jnp.ones(3))
     assert len(of_f) == 2

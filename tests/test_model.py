@@ -8,8 +8,8 @@ import pytest
 from beartype import beartype
 from jaxtyping import Array, Float, Int, Scalar, jaxtyped
 
-from patchscape import data, model
 from patchscape.config import ModelConfig
+from patchscape.learning import data, model
 
 SMALL = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=6, n_classes=4)
 

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from patchscape import cli, config, curvature, data, grids, jobs, model, results, training
+from patchscape import cli, config
+from patchscape.learning import data, model, training
+from patchscape.numerics import products
+from patchscape.store import files, grids, records
+from patchscape.study import jobs
 
 RNG = np.random.default_rng(0)
 PIXELS, LABELS = RNG.uniform(0, 1, (240, 4, 4)), np.arange(240) % 2
@@ -36,7 +40,7 @@ def stored(tmp_path_factory):
 
 
 def test_a_run_on_own_images_is_measured_on_these_or_not_at_all(stored):
-    meta = results.read(stored).meta
+    meta = records.read(stored).meta
     assert meta["run"]["dataset"] == "mine"
     assert meta["images"] == MINE.fingerprint
     asked = CliRunner().invoke(cli.app, ["curvature", str(stored)])
@@ -44,8 +48,8 @@ def test_a_run_on_own_images_is_measured_on_these_or_not_at_all(stored):
     assert "data set 'mine' cannot be loaded (only mnist, digits, fashion_mnist can): give its images" in asked.output
     assert "Traceback" not in asked.output
 
-    params = jobs.minimum(results.read(stored), 0)
-    dense = curvature.dense_hessian(lambda p: model.loss(RUN.model, p, MINE.train_angles, MINE.train_labels), params)
+    params = files.minimum(records.read(stored), 0)
+    dense = products.dense_hessian(lambda p: model.loss(RUN.model, p, MINE.train_angles, MINE.train_labels), params)
     found = jobs.eigenpairs(stored, images=MINE)
     np.testing.assert_allclose(found.values, np.linalg.eigvalsh(dense)[-1:], rtol=1e-3)
 
@@ -65,21 +69,21 @@ def test_a_run_that_says_to_be_of_a_known_data_set_and_is_not_is_refused_by_ever
         (RUN, MINE, "data set 'mine' cannot be loaded"),
     ):
         job = grids.Job(dataset, (dataset.seed,), "core", ("test",))
-        path, curvature_file = jobs.paths(job, tmp_path)
+        path, curvature_file = files.paths(job, tmp_path)
         params = {f"minimum/{k}": np.asarray(v)[None] for k, v in model.init(dataset.model, 0).items()}
         curves = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
         arrays = params | {"minimum_epoch": np.zeros(1, int)} | {name: np.ones((1, 1)) for name in curves}
         meta = {"run": dataset.model_dump(mode="json"), "seeds": [dataset.seed], "images": images.fingerprint}
-        results.write(path, arrays, meta)
-        measured = {"run_file": results.checksum(arrays, meta)}
+        records.write(path, arrays, meta)
+        measured = {"run_file": records.checksum(arrays, meta)}
         for what in (
             lambda: jobs.eigenpairs(path),  # noqa: B023
             lambda: jobs.measure(job, tmp_path),  # noqa: B023
-            lambda: jobs.images_of(results.read(path)),  # noqa: B023
+            lambda: jobs.images_of(records.read(path)),  # noqa: B023
         ):
             with pytest.raises(ValueError, match=sentence):
                 what()
-        results.write(curvature_file, {"train_loss": np.ones(1), "lambda_max": np.ones(1)}, measured)
+        records.write(curvature_file, {"train_loss": np.ones(1), "lambda_max": np.ones(1)}, measured)
         for what in (lambda: jobs.verify(path), lambda: jobs.complete(job, tmp_path)):  # noqa: B023
             with pytest.raises(ValueError, match=sentence):
                 what()
@@ -233,6 +237,6 @@ def test_in_the_example_of_chapter_8_only_the_pictures_and_labels_need_replacing
 
 def test_other_files_of_a_run_are_not_taken_for_its_run_file(tmp_path):
     path = tmp_path / "run-curvature.safetensors"
-    results.write(path, {"lambda_max": np.ones(1)}, {"run": RUN.model_dump(mode="json"), "seeds": [0]})
+    records.write(path, {"lambda_max": np.ones(1)}, {"run": RUN.model_dump(mode="json"), "seeds": [0]})
     with pytest.raises(ValueError, match="holds no minima: give the run file"):
         jobs.eigenpairs(path)

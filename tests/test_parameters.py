@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from patchscape import chapters, config, data, figures, paper, parameters, statistics, stored, training, views
+from patchscape import config, figures, tables
+from patchscape.book import chapters, parameters
+from patchscape.learning import data, training
+from patchscape.numerics import statistics
+from patchscape.store import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = chapters.find_chapters(ROOT / "chapters")
@@ -220,7 +224,7 @@ def test_the_numbers_of_digits_are_those_of_the_data():
 
 
 def test_the_image_numbers_are_those_of_the_data():
-    labels = data._idx(data.folder() / "mnist" / "train-labels-idx1-ubyte.gz")
+    labels = data._idx(files.data_folder() / "mnist" / "train-labels-idx1-ubyte.gz")
     assert properties("01_architecture")["image"]["maximum"] == len(labels) - 1
 
 
@@ -249,13 +253,13 @@ def test_the_fewest_epochs_have_a_snapshot():
 
 
 def test_as_many_seeds_can_be_compared_as_are_stored():
-    seeds = {seed for item in stored.read("laptop") for seed in item.record.meta["seeds"]}
+    seeds = {seed for item in tables.runs.read("laptop") for seed in item.record.meta["seeds"]}
     assert seeds == set(range(properties("07_controls")["seeds"]["maximum"]))
 
 
 def test_intervals_are_finite_with_the_fewest_seeds():
     least = properties("07_controls")["seeds"]["minimum"]
-    runs = stored.runs(["laptop"]).query("seed < @least and n_patches == 4 and depth == 6")
+    runs = tables.runs.table(["laptop"]).query("seed < @least and n_patches == 4 and depth == 6")
     for seeds, finite in ((least, True), (least - 1, False)):
         few = runs[runs.seed < seeds]
         found = statistics.rank_correlation(few, "lambda_max", "test_loss", ["n_patches", "depth"])
@@ -281,7 +285,7 @@ def views_of_the_chapter():
 
 
 def test_every_view_is_stored_and_drawn():
-    records = dict(list(views.read().items())[:1])
+    records = dict(list(tables.landscapes.read().items())[:1])
     for view in views_of_the_chapter():
         for draw in (figures.common_window, figures.common_window_3d):
             assert draw(records, view).axes[0].get_xlabel().startswith("PC1")
@@ -289,11 +293,11 @@ def test_every_view_is_stored_and_drawn():
 
 @pytest.mark.parametrize("quantity", get_args(parameters.Controls.model_fields["quantity"].annotation))
 def test_every_quantity_is_stored_and_drawn_under_its_own_name(quantity):
-    runs = stored.with_law(stored.runs(["laptop"])).query("n_patches > 1")
+    runs = tables.runs.with_law(tables.runs.table(["laptop"])).query("n_patches > 1")
     assert runs[quantity].notna().all()
     name = r"$\lambda_{\max}(G)$" if quantity == "gauss_newton" else r"$\lambda_{\max}$"
     runs = runs.assign(gap=runs.test_loss, per_loss=1.0, gauss_newton_per_loss=1.0)
-    left, right = figures.with_published(runs, paper.eigenvalues(), quantity).axes
+    left, right = figures.with_published(runs, tables.published.eigenvalues(), quantity).axes
     assert left.get_ylabel().startswith(name)
     assert right.get_ylabel().startswith(r"$\lambda_{\max}$")
     drawn = np.concatenate([line.get_ydata() for line in left.lines if line.get_marker() == "."])
@@ -308,7 +312,7 @@ def test_every_quantity_is_stored_and_drawn_under_its_own_name(quantity):
 
 @each_chapter
 def test_the_defaults_do_not_ask_for_hours_and_are_estimated_below_what_they_took(name):
-    measured = json.loads((data.folder() / "results" / "chapters.json").read_text())[name]["cpu_s"]
+    measured = json.loads((files.data_folder() / "results" / "chapters.json").read_text())[name]["cpu_s"]
     found = parameters.CHAPTERS[name](**chapters.validate_parameters(PATHS[name], {}))
     assert found._seconds() < measured
 

@@ -4,8 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from patchscape import estimates, exact, full_data, model, points, spectra
+from patchscape import law
 from patchscape.config import ModelConfig
+from patchscape.curvature import exact, full_data, measures
+from patchscape.learning import model
+from patchscape.numerics import spectra
+from patchscape.store.columns import LEADING, TOP
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0)
 RNG = np.random.default_rng(0)
@@ -53,15 +57,15 @@ def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(c
     squares = np.sum([np.square(loss.root_transpose(flat, row)) for row in rows], axis=0)
     np.testing.assert_allclose(squares, np.diag(g), rtol=1e-9, atol=1e-12)
     n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
-    found = points.traces(loss, flat, probes=100)
+    found = measures.traces(loss, flat, probes=100)
     error = found["gauss_newton_trace_phi_error"]
     assert 0 < error < 0.2 * found["gauss_newton_trace_phi"]
     assert abs(found["gauss_newton_trace_phi"] - np.trace(g[n_bias:, n_bias:])) < 4 * error
     parts = exact.decompose(cfg, params, ANGLES, LABELS, norms=False)
     np.testing.assert_allclose(loss.probabilities(flat), parts.probabilities, rtol=1e-9)
-    expected = points.expected(cfg, params, ANGLES, parts.probabilities)
-    assert expected["impurity"] == pytest.approx(estimates.impurity(parts.probabilities).mean())
-    assert expected["expected_gauss_newton"].shape == (points.TOP,)
+    expected = measures.expected(cfg, params, ANGLES, parts.probabilities)
+    assert expected["impurity"] == pytest.approx(law.impurity(parts.probabilities).mean())
+    assert expected["expected_gauss_newton"].shape == (TOP,)
 
 
 def test_class_means_are_the_means_of_the_own_logits_gradients(case, x64):
@@ -87,11 +91,11 @@ def test_measured_columns_agree_with_the_dense_matrix(case, x64):
     n, m = cfg.n_patches, cfg.n_params_per_qnn
     n_bias = loss.size - n * m
     values = np.linalg.eigvalsh(g + r)
-    columns, found = points.spectrum(cfg, point.gradient, point.hessian)
-    columns |= points.gauss_newton(point) | points.without_bias(cfg, point)
-    columns |= points.blocks(cfg, point, columns, found) | points.overlaps(point, columns, found)
-    top = values[::-1][: points.LEADING]
-    np.testing.assert_allclose(columns["eigenvalues"][: points.LEADING], top, atol=2e-3 * top[0])
+    columns, found = measures.spectrum(cfg, point.gradient, point.hessian)
+    columns |= measures.gauss_newton(point) | measures.without_bias(cfg, point)
+    columns |= measures.blocks(cfg, point, columns, found) | measures.overlaps(point, columns, found)
+    top = values[::-1][:LEADING]
+    np.testing.assert_allclose(columns["eigenvalues"][:LEADING], top, atol=2e-3 * top[0])
     assert columns["lambda_min"] == pytest.approx(values[0], abs=2e-3 * top[0])
     assert columns["gauss_newton"] == pytest.approx(np.linalg.eigvalsh(g)[-1], rel=1e-4)
     assert columns["lambda_max_phi"] == pytest.approx(np.linalg.eigvalsh((g + r)[n_bias:, n_bias:])[-1], rel=1e-4)
@@ -120,7 +124,7 @@ def test_the_residual_of_the_largest_eigenvalue_holds_the_rounding_of_the_produc
     def product(v):
         return np.asarray(matrix @ v.astype(np.float32), np.float64)
 
-    columns, vectors = points.spectrum(cfg, np.ones(cfg.n_params), product)
+    columns, vectors = measures.spectrum(cfg, np.ones(cfg.n_params), product)
     left = product(vectors[0]) - columns["lambda_max"] * vectors[0]
     assert columns["lambda_max_residual"] == pytest.approx(np.linalg.norm(left), rel=1e-6)
     assert 1e-9 < columns["lambda_max_residual"] / columns["lambda_max"] < 1e-5  # single precision
@@ -139,10 +143,10 @@ def test_products_agree_with_those_of_the_matrices_without_automatic_differentia
 def test_refining_lowers_the_gradient_and_never_returns_a_worse_point(case, x64):
     _, loss, point, params, *_ = case
     before = np.linalg.norm(point.gradient)
-    refined, how = points.refine(loss, full_data.flatten(params), before)
+    refined, how = measures.refine(loss, full_data.flatten(params), before)
     assert np.linalg.norm(loss.gradient(refined)) == pytest.approx(before / how["refine_fall"])
     assert how["refine_fall"] > 1
-    assert how["refine_steps"] <= points.REFINE_STEPS
+    assert how["refine_steps"] <= measures.REFINE_STEPS
 
 
 def test_lanczos_finds_both_ends_of_every_block_of_a_known_matrix():
@@ -223,7 +227,7 @@ def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvatu
         point = full_data.FullDataLoss(cfg, ANGLES, LABELS).at(
             full_data.flatten(start | {"phi": np.tile(start["phi"], (n, 1))})
         )
-        found[n] = points.without_bias(cfg, point)
+        found[n] = measures.without_bias(cfg, point)
     for n in (4, 9):
         assert n * found[n]["lambda_max_phi"] == pytest.approx(found[1]["lambda_max_phi"], rel=1e-5)
         assert found[n]["gauss_newton_bias"] == pytest.approx(found[1]["gauss_newton_bias"], rel=1e-5)

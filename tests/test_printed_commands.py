@@ -8,7 +8,8 @@ from pathlib import Path
 import nbformat
 import typer
 
-from patchscape import chapters, cli
+from patchscape import cli
+from patchscape.book import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = typer.main.get_command(cli.app).commands

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from patchscape import spectra
-from patchscape.recorded import recorded
+from patchscape.numerics import spectra
+from patchscape.study.recorded import recorded
 
 MATRIX = np.diag(np.arange(1.0, 31)) + 0.1
 

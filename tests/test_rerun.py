@@ -13,7 +13,8 @@ import yaml
 from bs4 import BeautifulSoup
 from typer.testing import CliRunner
 
-from patchscape import chapters, cli, figures, pages
+from patchscape import cli, figures
+from patchscape.book import chapters, pages
 from patchscape.figures import drawn
 
 ROOT = Path(__file__).resolve().parents[1]

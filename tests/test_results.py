@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from patchscape import project, results
+from patchscape import runtime
+from patchscape.store import records
 
 ARRAYS = {
     "loss": np.linspace(0, 1, 7, dtype=np.float32).reshape(1, 7),
@@ -24,12 +25,12 @@ META = {"seed": 1001, "config": {"depth": 3, "scale": 100.0}, "note": "µ ≤ n"
 @pytest.fixture
 def stored(tmp_path):
     path = tmp_path / "deep" / "run.safetensors"
-    results.write(path, ARRAYS, META)
+    records.write(path, ARRAYS, META)
     return path
 
 
 def test_a_run_file_comes_back_as_it_was_written(stored):
-    record = results.read(stored)
+    record = records.read(stored)
     assert record.meta == META
     assert record.arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -39,7 +40,7 @@ def test_a_run_file_comes_back_as_it_was_written(stored):
 
 
 def test_a_record_written_again_gives_the_same_bytes(stored, tmp_path):
-    results.write(tmp_path / "again.safetensors", *results.read(stored))
+    records.write(tmp_path / "again.safetensors", *records.read(stored))
     assert (tmp_path / "again.safetensors").read_bytes() == stored.read_bytes()
 
 
@@ -47,7 +48,7 @@ def test_a_record_written_again_gives_the_same_bytes(stored, tmp_path):
 def test_a_truncated_file_is_refused(stored, kept):
     stored.write_bytes(stored.read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"run\.safetensors is not whole .*: delete it and rerun\."):
-        results.read(stored)
+        records.read(stored)
 
 
 @pytest.mark.parametrize("content", [b"", b"1234", b"# Patchscape\n" * 20, b'\x20\0\0\0\0\0\0\0{"weights":'])
@@ -55,7 +56,7 @@ def test_nobody_is_told_to_delete_a_file_that_may_be_somebody_elses(tmp_path, co
     path = tmp_path / "README.md"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"README\.md is no run file of patchscape .*: name one \(\.safetensors\)\.$"):
-        results.read(path)
+        records.read(path)
 
 
 def test_one_changed_byte_in_an_array_is_noticed(stored):
@@ -63,7 +64,7 @@ def test_one_changed_byte_in_an_array_is_noticed(stored):
     content[-1] ^= 1
     stored.write_bytes(content)
     with pytest.raises(ValueError, match=r"run\.safetensors was changed after it was written"):
-        results.read(stored)
+        records.read(stored)
 
 
 def test_a_changed_number_in_the_metadata_is_noticed(stored):
@@ -72,7 +73,7 @@ def test_a_changed_number_in_the_metadata_is_noticed(stored):
     assert edited != content
     stored.write_bytes(edited)
     with pytest.raises(ValueError, match="was changed after it was written"):
-        results.read(stored)
+        records.read(stored)
 
 
 def test_an_array_under_another_name_is_noticed(stored):
@@ -81,7 +82,7 @@ def test_an_array_under_another_name_is_noticed(stored):
     assert edited != content
     stored.write_bytes(edited)
     with pytest.raises(ValueError, match="was changed after it was written"):
-        results.read(stored)
+        records.read(stored)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
@@ -89,19 +90,19 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path, metadata):
     path = tmp_path / "foreign.safetensors"
     save_file({"weights": np.ones(3)}, path, metadata=metadata)
     with pytest.raises(ValueError, match=r"foreign\.safetensors is no run file of patchscape: name one"):
-        results.read(path)
+        records.read(path)
 
 
 def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("loss,accuracy\n0.1,0.9\n" * 10)
     with pytest.raises(ValueError, match="is no run file of patchscape"):
-        results.read(path)
+        records.read(path)
 
 
 def test_a_missing_file_is_an_ordinary_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        results.read(tmp_path / "none.safetensors")
+        records.read(tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
@@ -113,7 +114,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(stored, monkeyp
 
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="no space"):
-        results.write(stored, {"loss": np.zeros(3)}, {})
+        records.write(stored, {"loss": np.zeros(3)}, {})
     monkeypatch.undo()
     assert stored.read_bytes() == before
     assert list(stored.parent.iterdir()) == [stored]
@@ -127,7 +128,7 @@ def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(stored,
 
     monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        results.write(stored, {"loss": np.zeros(3)}, {})
+        records.write(stored, {"loss": np.zeros(3)}, {})
     monkeypatch.undo()
     assert stored.read_bytes() == before
     assert list(stored.parent.iterdir()) == [stored]
@@ -135,19 +136,19 @@ def test_an_interrupt_while_writing_leaves_the_old_file_and_nothing_else(stored,
 
 def test_metadata_that_is_not_plain_json_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError):
-        results.write(tmp_path / "run.safetensors", ARRAYS, {"path": tmp_path})
+        records.write(tmp_path / "run.safetensors", ARRAYS, {"path": tmp_path})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_replaces_an_existing_file(stored):
-    results.write(stored, {"loss": np.zeros(3)}, {"seed": 2})
-    record = results.read(stored)
+    records.write(stored, {"loss": np.zeros(3)}, {"seed": 2})
+    record = records.read(stored)
     assert record.meta == {"seed": 2}
     assert list(record.arrays) == ["loss"]
 
 
 def test_provenance_says_code_libraries_device_and_time():
-    where = results.provenance()
+    where = records.provenance()
     assert where.keys() == {"code", "libraries", "python", "device", "created"}
     assert {"jax", "jaxlib", "numpy", "optax"} <= where["libraries"].keys()
     assert where["libraries"]["numpy"] == np.__version__
@@ -161,7 +162,7 @@ def test_provenance_without_git_says_that_the_code_is_unknown(monkeypatch):
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", missing)
-    assert results.provenance()["code"] == "unknown"
+    assert records.provenance()["code"] == "unknown"
 
 
 def _repository(root):
@@ -178,17 +179,17 @@ def test_the_code_version_is_that_of_the_projects_own_repository_only(tmp_path, 
     package = tmp_path / "thesis" / "project" / "lib" / "patchscape"
     package.mkdir(parents=True)
     (package / "results.py").write_text("")
-    monkeypatch.setattr(project, "ROOT", None)
-    assert results._code_version() == "unknown"  # an installed package
-    monkeypatch.setattr(project, "ROOT", tmp_path / "thesis" / "project")
-    assert results._code_version() == "unknown"  # an archive outside any repository
+    monkeypatch.setattr(runtime, "ROOT", None)
+    assert records._code_version() == "unknown"  # an installed package
+    monkeypatch.setattr(runtime, "ROOT", tmp_path / "thesis" / "project")
+    assert records._code_version() == "unknown"  # an archive outside any repository
     foreign = _repository(tmp_path / "thesis")
-    assert results._code_version() == "unknown"  # an archive inside the repository of something else
+    assert records._code_version() == "unknown"  # an archive inside the repository of something else
     own = _repository(tmp_path / "thesis" / "project")
-    assert results._code_version() == own != foreign
+    assert records._code_version() == own != foreign
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "thesis" / ".git"))  # as in a hook of the other repository
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "thesis"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "thesis" / ".git" / "index"))
-    assert results._code_version() == own
+    assert records._code_version() == own
     (package / "results.py").write_text("changed")
-    assert results._code_version() == own + "+changes"
+    assert records._code_version() == own + "+changes"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchscape import simulator
+from patchscape.circuit import simulator
 from patchscape.config import ModelConfig
 
 

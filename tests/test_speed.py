@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from patchscape import blocks, speed
+from patchscape.circuit import blocks
 from patchscape.config import ModelConfig
+from patchscape.live import speed
 
 CFG = ModelConfig(n_patches=4, depth=3, n_qubits=4, image_side=8, n_classes=8)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from patchscape import chapters, status
+from patchscape.book import chapters, status
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = {"code": "abc", "created": "2026-01-01T00:00:00Z"}
@@ -51,26 +51,29 @@ def test_every_named_source_exists(figures):
 
 
 def test_no_chapter_calls_a_reader_that_is_not_known():
-    of_tables = {f"stored.{name}" for name in ("vary", "with_law", "with_factors", "kinds_of_runs", "matched_losses")}
-    known = {*status._READERS, *status._GRID_READERS, *of_tables, "views.step_lengths"}
+    of_tables = {
+        f"tables.runs.{name}" for name in ("vary", "with_law", "with_factors", "kinds_of_runs", "matched_losses")
+    }
+    known = {*status._READERS, *status._GRID_READERS, *of_tables, "tables.landscapes.step_lengths"}
     for path in chapters.find_chapters(ROOT / "chapters").values():
         for cell in nbformat.read(path, 4).cells:
             if cell.cell_type == "code":
-                called = re.findall(r"\b((?:paper|stored|stored_spectra|views)\.\w+|speed\.stored\w+)\(", cell.source)
+                readers = r"tables\.(?!published\.read\()\w+\.\w+|exact_spectrum\.similarities|speed\.stored\w+"
+                called = re.findall(rf"\b({readers})\(", cell.source)
                 assert set(called) <= known, f"{path.stem}: add it to status.py"
 
 
 @pytest.mark.parametrize(
     ("source", "name", "files"),
     [
-        ('x = pd.read_csv(f / "a.csv")\ny = x + 1', "y", {"published/a.csv"}),
-        ('x = pd.read_csv("a.csv")\nx = 1', "x", set()),
-        ("x = views.read()", "x", {"landscapes"}),
-        ('rows = []\nfor r in stored.read("laptop"):\n    rows.append(r)', "rows", {"laptop"}),
-        ('t = stored.runs(["paper", "controls"])', "t", {"paper", "controls"}),
-        ("t = stored.runs()", "t", status._stored_grids()),
-        ('t = {}\nt["a"] = paper.replays()', "t", {"replay", "published/training_log_epoch0.csv"}),
-        ('x = pd.read_csv("a.csv")\ndef f():\n    return x\ny = f()', "y", {"published/a.csv"}),
+        ('x = tables.published.read("a")\ny = x + 1', "y", {"published/a.csv"}),
+        ('x = tables.published.read("a")\nx = 1', "x", set()),
+        ("x = tables.landscapes.read()", "x", {"landscapes"}),
+        ('rows = []\nfor r in tables.runs.read("laptop"):\n    rows.append(r)', "rows", {"laptop"}),
+        ('t = tables.runs.table(["paper", "controls"])', "t", {"paper", "controls"}),
+        ("t = tables.runs.table()", "t", status._stored_grids()),
+        ('t = {}\nt["a"] = tables.published.replays()', "t", {"replay", "published/training_log_epoch0.csv"}),
+        ('x = tables.published.read("a")\ndef f():\n    return x\ny = f()', "y", {"published/a.csv"}),
     ],
 )
 def test_files_are_followed_through_names(source, name, files):

@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 from scipy.stats import gmean
 
-from patchscape import config, estimates, grids, paper, spectra, stored, stored_spectra
+from patchscape import config, law, tables
+from patchscape.numerics import spectra
+from patchscape.store import grids
 
 
 def test_published_eigenvalues_are_the_papers_twelve():
-    table = paper.eigenvalues().set_index(["n_patches", "depth"])
+    table = tables.published.eigenvalues().set_index(["n_patches", "depth"])
     assert len(table) == 12
     assert table.lambda_max[4, 50] == pytest.approx(15.987, abs=1e-3)
     assert table.scaled[16, 200] == pytest.approx(15187, rel=1e-3)
@@ -17,7 +19,7 @@ def test_published_eigenvalues_are_the_papers_twelve():
 
 
 def test_replays_are_paired_with_the_published_losses():
-    pairs, table = paper.replays()
+    pairs, table = tables.published.replays()
     assert len(pairs) == len(table) == 4
     published, replayed = pairs[4, 50]
     assert published[0] == pytest.approx(5.85413)
@@ -25,31 +27,31 @@ def test_replays_are_paired_with_the_published_losses():
 
 
 def test_a_run_of_the_paper_stands_beside_the_published_one():
-    table = paper.runs().set_index(["n_patches", "depth", "seed", "source"])
+    table = tables.published.side_by_side().set_index(["n_patches", "depth", "seed", "source"])
     ours, published = (table.loc[4, 50, 1001, source] for source in ("ours", "published"))
     assert published.lambda_max == pytest.approx(15.987, abs=1e-3)
     assert ours.epoch == published.epoch
     assert ours.pca_1 == pytest.approx(published.pca_1, abs=0.05)
-    published_curve, our_curve, _ = paper.curves()[4, 50]
+    published_curve, our_curve, _ = tables.published.curves()[4, 50]
     np.testing.assert_allclose(our_curve[:5], published_curve[:5], rtol=1e-2)
 
 
 def test_every_number_of_a_published_run_stands_beside_ours():
-    table = paper.comparison()
+    table = tables.published.comparison()
     assert {(4, 50), (9, 50), (16, 50)} <= set(table.index)
     row = table.loc[4, 50]
     assert row["lambda_max", "published"] == pytest.approx(15.987, abs=1e-3)
     assert row["train_loss", "published"] == pytest.approx(0.022878)
     assert row["pca_1", "published"] == pytest.approx(0.87535, abs=1e-5)
-    assert row["same epochs", "ours"] == paper.curves()[4, 50][2]
-    runs = stored.runs(["paper"]).set_index(["n_patches", "depth"])
+    assert row["same epochs", "ours"] == tables.published.curves()[4, 50][2]
+    runs = tables.runs.table(["paper"]).set_index(["n_patches", "depth"])
     assert table["lambda_max", "ours"].dropna().to_dict() == runs.lambda_max.dropna().to_dict()
 
 
 def test_the_whole_spectrum_at_the_papers_size_agrees_with_products_and_has_the_gaps_that_the_texts_name():
     """The front page and chapter 4; products and random signs are other ways to the same numbers."""
-    found = stored_spectra.at_paper_size()[4, 50]
-    run = stored.runs(["paper"]).set_index(["n_patches", "depth"]).loc[4, 50]
+    found = tables.spectra.at_paper_size()[4, 50]
+    run = tables.runs.table(["paper"]).set_index(["n_patches", "depth"]).loc[4, 50]
     assert found["all_gauss_newton"][0] == pytest.approx(run.lambda_max, rel=1e-3)
     phi = found["all_gauss_newton_phi"]
     assert abs(phi.sum() - run.gauss_newton_trace_phi) < 4 * run.gauss_newton_trace_phi_error
@@ -65,23 +67,23 @@ def test_the_whole_spectrum_at_the_papers_size_agrees_with_products_and_has_the_
 
 
 def test_vary_keeps_runs_that_differ_from_the_baseline_in_the_named_fields_only():
-    table = stored.runs(["laptop", "controls"])
-    grid = stored.vary(table, "n_patches", "depth")
+    table = tables.runs.table(["laptop", "controls"])
+    grid = tables.runs.vary(table, "n_patches", "depth")
     assert set(grid.grid) == {"laptop"}
-    baseline = stored.vary(table)
+    baseline = tables.runs.vary(table)
     assert len(baseline) == len(grids.SEEDS)
     assert baseline.n_patches.unique().tolist() == [4]
     assert baseline.depth.unique().tolist() == [6]
-    no_bias = stored.vary(table, shared_bias=False)
+    no_bias = tables.runs.vary(table, shared_bias=False)
     assert not no_bias.shared_bias.any()
     assert set(no_bias.n_patches) <= {4}
-    few = stored.vary(table, "data_classes").dropna(subset=["data_classes"])
+    few = tables.runs.vary(table, "data_classes").dropna(subset=["data_classes"])
     assert set(few.data_classes) == {2, 4, 6, 8}
     assert set(few.n_classes) == {10}
 
 
 def test_the_residual_that_older_code_stored_is_named_for_what_it_is():
-    table = stored.runs(["paper"]).dropna(subset=["curvature_code"])
+    table = tables.runs.table(["paper"]).dropna(subset=["curvature_code"])
     by_product = table[table.curvature_code.str.startswith("daec91fa")]  # ARPACK, checked by one more product
     assert by_product.lambda_max_residual.tolist() == pytest.approx([1.2627e-05], rel=1e-4)
     assert by_product.lambda_max_residual_of_lanczos.isna().all()
@@ -92,47 +94,51 @@ def test_the_residual_that_older_code_stored_is_named_for_what_it_is():
 
 
 def test_an_empty_folder_gives_an_empty_table(tmp_path):
-    assert stored.runs(["laptop"], tmp_path).empty
+    assert tables.runs.table(["laptop"], tmp_path).empty
     with pytest.raises(ValueError, match="no grid 'big'"):
-        stored.runs(["big"])
+        tables.runs.table(["big"])
 
 
 def test_the_law_is_the_leading_term_of_the_bound_t2():
-    table = stored.runs(["laptop", "controls"]).dropna(subset=["t2_a_priori"])
-    law = stored.with_law(table)
+    table = tables.runs.table(["laptop", "controls"]).dropna(subset=["t2_a_priori"])
+    law = tables.runs.with_law(table)
     # the corollary, 2 (1 - exp(-L)) m (n w^2 K + w), less what does not grow with the number of outputs
     leading = law.t2_a_priori - 2 * law.loss_factor * law.angles * law.factor
     np.testing.assert_allclose(2 * law.n_classes * law.law, leading, rtol=1e-10)
     assert (law.kappa * law.law < law.t2_a_priori).all()
-    assert set(stored.with_law(paper.eigenvalues()).columns) >= {"law", "kappa", "loss_factor"}
+    assert set(tables.runs.with_law(tables.published.eigenvalues()).columns) >= {"law", "kappa", "loss_factor"}
 
 
 def test_the_factors_multiply_to_the_constant_of_the_law():
-    table = stored.with_law(stored.runs(["laptop", "controls", "datasets"]).dropna(subset=["lambda_max"]))
-    found = stored.with_factors(table)
+    table = tables.runs.with_law(tables.runs.table(["laptop", "controls", "datasets"]).dropna(subset=["lambda_max"]))
+    found = tables.runs.with_factors(table)
     assert len(found) == table.impurity.notna().sum() > 0
-    twice = 2 * found.n_qubits.map(estimates.typical_square)
-    np.testing.assert_allclose(found[list(stored.FACTORS)].prod(axis=1) * twice, found.kappa, rtol=1e-12)
+    twice = 2 * found.n_qubits.map(law.typical_square)
+    np.testing.assert_allclose(found[list(tables.runs.FACTORS)].prod(axis=1) * twice, found.kappa, rtol=1e-12)
     assert (found.of_spectrum < 1).all()
     precise = found[found.train_loss > 1e-4]  # float32 loses digits of smaller losses
     assert precise.of_loss.between(0, 1.001).all()
     assert (found[~found.of_loss.between(0, 1.001)].aggregation == "sum").all()
-    assert stored.with_factors(table.drop(columns=[c for c in table if "trace" in c or c == "impurity"])).empty
+    assert tables.runs.with_factors(table.drop(columns=[c for c in table if "trace" in c or c == "impurity"])).empty
 
 
 def test_the_trace_at_stored_minima_is_near_what_t4_expects():
     for names in (["datasets"], ["laptop", "controls"]):
-        found = stored.with_factors(stored.with_law(stored.runs(names)))
+        found = tables.runs.with_factors(tables.runs.with_law(tables.runs.table(names)))
         assert 0.85 < gmean(found.of_derivatives) < 0.95
         assert found.of_derivatives.between(0.6, 1.2).all()
-    assert stored.with_factors(stored.with_law(stored.runs(["paper"]))).of_derivatives.between(0.85, 1.15).all()
+    assert (
+        tables.runs.with_factors(tables.runs.with_law(tables.runs.table(["paper"])))
+        .of_derivatives.between(0.85, 1.15)
+        .all()
+    )
 
 
 def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits():
-    kinds, law = stored.kinds_of_runs(stored.runs(["laptop", "controls"]))
+    kinds, law = tables.runs.kinds_of_runs(tables.runs.table(["laptop", "controls"]))
     rows = pd.concat(kinds.values())
     assert not rows.duplicated(["job", "seed"]).any()
-    assert len(rows) == stored.runs(["laptop", "controls"]).lambda_max.notna().sum()
+    assert len(rows) == tables.runs.table(["laptop", "controls"]).lambda_max.notna().sum()
     assert len(law) < len(rows)
     np.testing.assert_allclose(law.factor, 100 / law.n_patches)
     assert set(law.n_classes) == {10}
@@ -140,8 +146,8 @@ def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits(
 
 
 def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
-    _, law = stored.kinds_of_runs(stored.runs(["laptop", "controls"]))
-    pairs = stored.matched_losses(law, within=1.5)
+    _, law = tables.runs.kinds_of_runs(tables.runs.table(["laptop", "controls"]))
+    pairs = tables.runs.matched_losses(law, within=1.5)
     assert len(pairs) > 1
     for pair in pairs.itertuples():
         assert pair.first[:2] != pair.second[:2]
@@ -152,10 +158,10 @@ def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
 
 def test_ensembles_gain_where_the_protocol_is_the_papers_and_not_in_the_small_runs():
     """The verdict of the chapter on the landscape, over what is stored."""
-    whole = paper.runs().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])
+    whole = tables.published.side_by_side().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])
     assert len(whole) >= 3
     assert (whole.ensemble_test_loss < whole.test_loss).all()
     assert (whole.ensemble_test_accuracy > whole.test_accuracy).all()
-    small = stored.runs(["laptop"]).dropna(subset=["ensemble_test_loss"])
+    small = tables.runs.table(["laptop"]).dropna(subset=["ensemble_test_loss"])
     assert len(small)
     assert (small.ensemble_test_accuracy < small.test_accuracy).all()

@@ -5,21 +5,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from patchscape import (
-    chapters,
-    cli,
-    config,
-    curvature,
-    data,
-    grids,
-    jobs,
-    model,
-    results,
-    spectra,
-    training,
-    views,
-    whole,
-)
+from patchscape import cli, config
+from patchscape.book import chapters
+from patchscape.learning import data, model, training
+from patchscape.numerics import products, spectra
+from patchscape.store import files, grids, records
+from patchscape.study import jobs, views, whole
 
 RNG = np.random.default_rng(0)
 PIXELS, LABELS = RNG.uniform(0.5, 1, (24, 4, 4)), np.arange(24) % 2
@@ -142,7 +133,7 @@ def test_a_training_refuses_a_wrong_run_before_anything_is_compiled(run, given, 
     ],
 )
 def test_a_hessian_is_refused_where_there_is_none(loss, params, sentence):
-    for compute in (curvature.top_eigenvalues, curvature.dense_hessian):
+    for compute in (products.top_eigenvalues, products.dense_hessian):
         with pytest.raises(ValueError, match=sentence):
             compute(loss, params)
 
@@ -150,13 +141,13 @@ def test_a_hessian_is_refused_where_there_is_none(loss, params, sentence):
 @pytest.mark.parametrize("k", [None, "1", 0, 9, float("nan")])
 def test_a_number_of_eigenvalues_is_one_that_there_is(k):
     with pytest.raises(ValueError, match=f"k={k}, .* choose k from 1 to 4"):
-        curvature.eigenpairs(lambda v: v, 4, k, seed=0)
+        products.eigenpairs(lambda v: v, 4, k, seed=0)
 
 
 @pytest.mark.parametrize("image", [np.ones(3), 1.0, np.ones((6, 1)), 1j * np.ones(6), None])
 def test_a_product_of_another_shape_or_kind_is_no_matrix(image):
     for iterate in (
-        lambda product: curvature.eigenpairs(product, 6, 1, seed=0),
+        lambda product: products.eigenpairs(product, 6, 1, seed=0),
         lambda product: spectra.lanczos(product, 6, seed=0, max_steps=6),
     ):
         with pytest.raises(ValueError, match=r"a product with the matrix has shape .* of shape \(6,\)"):
@@ -194,7 +185,7 @@ def call(*arguments):
 )
 def test_a_file_that_is_no_run_of_this_version_is_named_wherever_it_is_met(arrays, meta, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    results.write("runs/odd.safetensors", arrays, meta)
+    records.write("runs/odd.safetensors", arrays, meta)
     for command in ("curvature", "measure", "spectrum", "verify"):
         assert call(command, "runs/odd.safetensors").startswith("patchscape: runs/odd.safetensors ")
     assert call("results", "--grid", "runs").startswith("patchscape: runs/odd.safetensors ")
@@ -209,8 +200,8 @@ def test_a_folder_with_the_name_of_a_run_file_is_named(tmp_path, monkeypatch):
 def test_a_spectrum_never_replaces_a_run_file_or_the_spectrum_of_another_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "images_of", None)  # nothing begins
     run_file, spectrum = tmp_path / "runs" / "a.safetensors", tmp_path / "spectra" / "a.safetensors"
-    results.write(run_file, ARRAYS, META)
-    results.write(spectrum, {}, {"run_file": results.checksum(*results.read(run_file)), "seeds": SEEDS[:1]})
+    records.write(run_file, ARRAYS, META)
+    records.write(spectrum, {}, {"run_file": records.checksum(*records.read(run_file)), "seeds": SEEDS[:1]})
     before = run_file.read_bytes(), spectrum.read_bytes()
     with pytest.raises(ValueError, match="is no spectrum of seed 1001 of this run: choose another folder"):
         whole.make(run_file, run_file.parent, 0)
@@ -221,7 +212,7 @@ def test_a_spectrum_never_replaces_a_run_file_or_the_spectrum_of_another_seed(tm
 
 def test_landscapes_are_not_looked_for_in_a_run_file(tmp_path):
     job = grids.Job(RUN, tuple(SEEDS), "top", ())
-    results.write(jobs.paths(job, tmp_path)[0], ARRAYS, META)
+    records.write(files.paths(job, tmp_path)[0], ARRAYS, META)
     with pytest.raises(ValueError, match="is the folder of the run files: choose another one"):
         views.make(job, tmp_path, tmp_path)
 

@@ -10,8 +10,10 @@ import optax
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from patchscape import checkpoints, config, data, model, results, training
+from patchscape import config
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
+from patchscape.learning import checkpoints, data, model, training
+from patchscape.store import records
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "published"
 SEEDS = [3, 4, 5]
@@ -258,12 +260,12 @@ def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, i
         if len(written) == 6:
             raise Stopped
 
-    write = results.write
-    monkeypatch.setattr(results, "write", stop_in_the_third_epoch)
+    write = records.write
+    monkeypatch.setattr(records, "write", stop_in_the_third_epoch)
     with pytest.raises(Stopped):
         training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
     monkeypatch.undo()
-    done = len(results.read(path).arrays["train_loss"])
+    done = len(records.read(path).arrays["train_loss"])
     assert done == (3 if moment == "after the checkpoint" else 2)
 
     epochs, one_epoch = [], training._epoch
@@ -271,7 +273,7 @@ def test_a_run_that_stopped_goes_on_and_ends_with_the_very_same_numbers(whole, i
     resumed = training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
     assert len(epochs) == 5 - done
     assert_same(resumed, whole)
-    assert resumed.wall_s > results.read(path).meta["wall_s"] / 2
+    assert resumed.wall_s > records.read(path).meta["wall_s"] / 2
 
     # a finished run is read, not repeated
     again = training.train(RUN, images, seeds=SEEDS, keep_trajectory=True, checkpoint=path)
@@ -344,7 +346,7 @@ def test_no_epochs_return_the_initial_parameters(images):
 def test_a_run_file_holds_every_seed_with_the_configuration(whole, tmp_path):
     path = tmp_path / "run.safetensors"
     training.store(path, RUN, whole, extra={"more": np.arange(len(SEEDS))})
-    record = results.read(path)
+    record = records.read(path)
     for name in (*CURVES, "minimum_epoch"):
         np.testing.assert_array_equal(record.arrays[name], getattr(whole, name))
     for name, value in whole.minimum.items():

@@ -6,7 +6,11 @@ from conftest import optimisations
 from test_jobs import JOB
 from typer.testing import CliRunner
 
-from patchscape import cli, data, grids, jobs, landscape, model, results, views
+from patchscape import cli, tables
+from patchscape.learning import data, model
+from patchscape.numerics import planes
+from patchscape.store import columns, files, grids, records
+from patchscape.study import jobs, views
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +25,15 @@ def made(tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_picture_passes_through_the_stored_minimum(made):
-    record, run = results.read(views.path(JOB, made / "landscapes")), results.read(jobs.paths(JOB, made)[0])
+    record, run = records.read(views.path(JOB, made / "landscapes")), records.read(files.paths(JOB, made)[0])
     a = {name: value[0] for name, value in record.arrays.items()}
     loss = run.arrays["train_loss"][0, run.arrays["minimum_epoch"][0]]
     middle = views.POINTS // 2
     for name in ("pca_near", "eigen", "random_0", "random_1"):
         assert a[f"{name}/loss"][middle, middle] == pytest.approx(loss, rel=1e-4), name
-    for name in views.LINES:
-        assert a[f"line/{name}"][len(views.LINE) // 2] == pytest.approx(loss, rel=1e-4), name
-    assert a["from_start"][np.isclose(views.FROM_START, 1)] == pytest.approx(loss, rel=1e-4)
+    for name in columns.LINES:
+        assert a[f"line/{name}"][len(columns.LINE) // 2] == pytest.approx(loss, rel=1e-4), name
+    assert a["from_start"][np.isclose(columns.FROM_START, 1)] == pytest.approx(loss, rel=1e-4)
     np.testing.assert_allclose(a["between"][:, 0], loss, rtol=1e-4)
     other = run.arrays["train_loss"][1, run.arrays["minimum_epoch"][1]]
     np.testing.assert_allclose(a["between"][:, -1], other, rtol=1e-4)
@@ -44,16 +48,16 @@ def test_every_picture_passes_through_the_stored_minimum(made):
 
 @pytest.mark.slow
 def test_line_from_the_start_begins_at_the_start(made):
-    a = results.read(views.path(JOB, made / "landscapes")).arrays
+    a = records.read(views.path(JOB, made / "landscapes")).arrays
     images = data.load_run(JOB.run)
     start = model.loss(JOB.run.model, model.init(JOB.run.model, 0), images.train_angles, images.train_labels)
-    assert a["from_start"][0][np.isclose(views.FROM_START, 0)] == pytest.approx(float(start), rel=1e-4)
+    assert a["from_start"][0][np.isclose(columns.FROM_START, 0)] == pytest.approx(float(start), rel=1e-4)
 
 
 @pytest.mark.slow
 def test_step_lengths_are_those_of_the_path(made):
-    record, run = results.read(views.path(JOB, made / "landscapes")), results.read(jobs.paths(JOB, made)[0])
-    lengths = views.step_lengths(record)[0]
+    record, run = records.read(views.path(JOB, made / "landscapes")), records.read(files.paths(JOB, made)[0])
+    lengths = tables.landscapes.step_lengths(record)[0]
     assert lengths.shape == (JOB.run.train.epochs,)
     ends = run.arrays["pca_coordinates"][0]
     assert np.all(lengths + 1e-5 >= np.linalg.norm(np.diff(ends, axis=0), axis=1))
@@ -65,7 +69,7 @@ def test_what_is_stored_is_left_alone_and_read_by_size(made):
     before = path.stat().st_mtime_ns
     views.make(JOB, made, made / "landscapes")
     assert path.stat().st_mtime_ns == before
-    assert list(views.read(made / "landscapes")) == [(4, 1)]
+    assert list(tables.landscapes.read(made / "landscapes")) == [(4, 1)]
 
 
 @pytest.mark.slow
@@ -74,20 +78,20 @@ def test_impossible_requests_are_refused_in_one_sentence(made, tmp_path):
         views.make(JOB, tmp_path, tmp_path)
     with pytest.raises(ValueError, match="seed=7: the run file has seeds"):
         views.make(JOB, made, tmp_path, seeds=[7])
-    stored = results.read(views.path(JOB, made / "landscapes"))
-    results.write(views.path(JOB, tmp_path), stored.arrays, stored.meta | {"run_file": "another"})
+    stored = records.read(views.path(JOB, made / "landscapes"))
+    records.write(views.path(JOB, tmp_path), stored.arrays, stored.meta | {"run_file": "another"})
     with pytest.raises(ValueError, match="belongs to another run file"):
         views.make(JOB, made, tmp_path)
-    record = results.read(jobs.paths(JOB, made)[0])
+    record = records.read(files.paths(JOB, made)[0])
     other = record.arrays | {"minimum/phi": record.arrays["minimum/phi"] + 0.01}
-    results.write(jobs.paths(JOB, tmp_path)[0], other, record.meta)
+    records.write(files.paths(JOB, tmp_path)[0], other, record.meta)
     with pytest.raises(ValueError, match="trained again, the loss"):
         views.make(JOB, tmp_path, tmp_path / "new")
 
 
 def test_a_plane_is_turned_so_that_the_path_comes_from_the_left():
     path = np.random.default_rng(0).normal(size=(6, 40)).cumsum(0)
-    plane = landscape.pca_plane(path, 5)
+    plane = planes.pca_plane(path, 5)
     turned = views.oriented(plane._replace(directions=-plane.directions, coordinates=-plane.coordinates))
     assert turned.coordinates[0, 0] < 0
     assert turned.coordinates[np.abs(turned.coordinates[:, 1]).argmax(), 1] > 0

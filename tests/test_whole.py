@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from patchscape import exact, model, whole
 from patchscape.config import ModelConfig
+from patchscape.curvature import exact
+from patchscape.learning import model
+from patchscape.study import whole
 
 CFG = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=4)
 

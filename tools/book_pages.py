@@ -6,7 +6,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from patchscape import status
+from patchscape.book import status
 
 WORDS_PER_MINUTE = 200  # ours: slow reading, of prose with formulas
 WITHOUT_TIME = {"references", "status"}

@@ -29,7 +29,9 @@ from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 
 import patchscape
-from patchscape import data, grids, runtime, status
+from patchscape import runtime
+from patchscape.book import status
+from patchscape.store import files, grids
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
@@ -60,7 +62,7 @@ def content_hash(root: Path = ROOT, data_folder: Path | None = None) -> str:
         16 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    folders = {"lib": root / "lib", "params": root / "params", "data": data_folder or data.folder()}
+    folders = {"lib": root / "lib", "params": root / "params", "data": data_folder or files.data_folder()}
     for label, folder in folders.items():
         for path in sorted(folder.rglob("*")):
             name = label / path.relative_to(folder)

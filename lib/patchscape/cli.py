@@ -70,7 +70,8 @@ def train(
 
     The commands results, verify, measure and curvature find the file in the folder `runs` of the present folder.
     """
-    from patchscape import checkpoints, config, data, training
+    from patchscape import config
+    from patchscape.learning import checkpoints, data, training
 
     run = {"paper": config.paper, "digits": config.digits}[preset](n_patches, depth)
     if epochs is not None:
@@ -109,14 +110,15 @@ def curvature(
     """Print the largest Hessian eigenvalues over all training images at a stored minimum."""
     import time
 
-    from patchscape import jobs
+    from patchscape.store import files
+    from patchscape.study import jobs
 
     if not 0 < tol < 1:
         raise ValueError(f"tol={tol}: choose a number between 0 and 1.")
-    run, record = jobs.read_run(file)
+    run, record = files.read_run(file)
     if k > run.model.n_params:
         raise ValueError(f"k={k}: choose at most {run.model.n_params}, the number of parameters.")
-    jobs.minimum(record, number)
+    files.minimum(record, number)
     _need_device()
     _say(f"computing at the minimum of seed {record.meta['seeds'][number]} ({run.model.n_params} parameters)")
     start = time.perf_counter()
@@ -131,9 +133,10 @@ def curvature(
 @app.command()
 def measure(file: RunFile) -> None:
     """Store loss, largest eigenvalue and gradient at every minimum of a run file beside it, for results and verify."""
-    from patchscape import grids, jobs
+    from patchscape.store import files, grids
+    from patchscape.study import jobs
 
-    run, record = jobs.read_run(file)
+    run, record = files.read_run(file)
     job = grids.Job(run, tuple(record.meta["seeds"]), "top", ())
     if file.stem != job.name:
         raise ValueError(f"{file} does not have the name of its run: rename it to {job.name}.safetensors.")
@@ -151,12 +154,13 @@ def spectrum(
     out: Annotated[Path | None, typer.Option(file_okay=False, help="default data/results/spectra")] = None,
 ) -> None:
     """Store all eigenvalues of the Hessian and of its Gauss-Newton part at a minimum; hours at the paper's size."""
-    from patchscape import data, jobs, whole
+    from patchscape.store import files
+    from patchscape.study import whole
 
-    _, record = jobs.read_run(file)
-    jobs.minimum(record, number)
+    _, record = files.read_run(file)
+    files.minimum(record, number)
     _need_device()
-    out = data.folder() / "results" / "spectra" if out is None else out
+    out = files.data_folder() / "results" / "spectra" if out is None else out
     _need_folder(out)
     typer.echo(whole.make(file, out, number, wrong=images, progress=True))
 
@@ -168,11 +172,11 @@ def grid(
     names: Annotated[bool, typer.Option("--names", help="print the names of the jobs only")] = False,
 ) -> None:
     """List the jobs of a grid and how far each is: missing, started, trained, done, or why its file is refused."""
-    from patchscape import data, grids, jobs
+    from patchscape.store import files, grids
 
     for job in grids.jobs(name).values():
-        where = folder or data.folder() / "results" / name
-        typer.echo(job.name if names else f"{job.name}  {jobs.state(job, where)}")
+        where = folder or files.data_folder() / "results" / name
+        typer.echo(job.name if names else f"{job.name}  {files.state(job, where)}")
 
 
 @app.command()
@@ -188,10 +192,11 @@ def job(
     ] = False,
 ) -> None:
     """Run one job of a grid; killed at any moment, it continues when it is run again."""
-    from patchscape import data, jobs
+    from patchscape.store import files
+    from patchscape.study import jobs
 
     wanted = _job(grid, name)
-    where = folder or data.folder() / "results" / grid
+    where = folder or files.data_folder() / "results" / grid
     _need_device()
     if part in {"train", "all"}:
         _say(f"training {name}: it compiles first, then counts epochs")
@@ -213,9 +218,10 @@ def landscape(
     ] = None,
 ) -> None:
     """Store planes and lines through the minima of a trained job (default: seed 0), whose seeds are trained again."""
-    from patchscape import data, views
+    from patchscape.store import files
+    from patchscape.study import views
 
-    wanted, stored = _job(grid, name), data.folder() / "results"
+    wanted, stored = _job(grid, name), files.data_folder() / "results"
     _need_device()
     out = stored / "landscapes" if out is None else out
     _need_folder(out)
@@ -238,13 +244,16 @@ def list_results(
     """List the stored runs and yours, one row per seed, diverged ones too; filter them; export the table."""
     import pandas as pd
 
-    from patchscape import data, grids, results, stored
+    from patchscape import tables
+    from patchscape.store import files, grids, records
 
     if out is not None and out.suffix not in {".csv", ".parquet"}:
         raise ValueError(f"out={out}: choose a file that ends in .csv or .parquet.")
-    table = stored.runs(grid or [*grids.names(), stored.OWN])
+    table = tables.runs.table(grid or [*grids.names(), tables.runs.OWN])
     if table.empty:
-        places = ", ".join(str(stored.folder_of(name)) for name in grid or [data.folder() / "results", stored.OWN])
+        places = ", ".join(
+            str(tables.runs.folder_of(name)) for name in grid or [files.data_folder() / "results", tables.runs.OWN]
+        )
         raise ValueError(f"no stored run in {places}.")
     if where is not None:
         table = _rows(table, where)
@@ -257,7 +266,7 @@ def list_results(
             typer.echo(table.reindex(columns=shown).to_string(index=False))
     else:
         text = table.to_csv(index=False).encode() if out.suffix == ".csv" else table.to_parquet(index=False)
-        results.write_bytes(out, text)
+        records.write_bytes(out, text)
         typer.echo(f"{out}: {len(table)} runs, {len(table.columns)} columns")
 
 
@@ -292,21 +301,24 @@ def verify(
     """Recompute loss and largest eigenvalue of stored minima and compare; exit status 1 if any differs."""
     import random
 
-    from patchscape import data, grids, jobs, stored
+    from patchscape import tables
+    from patchscape.store import grids
+    from patchscape.store.files import beside, data_folder, read_run
+    from patchscape.study import jobs
 
     found = files or [
         path
-        for name in (*grids.names(), stored.OWN)
-        for path in sorted(stored.folder_of(name).glob("*.safetensors"))
-        if jobs.beside(path).exists()
+        for name in (*grids.names(), tables.runs.OWN)
+        for path in sorted(tables.runs.folder_of(name).glob("*.safetensors"))
+        if beside(path).exists()
     ]
-    minima = [(path, i) for path in found for i in range(len(jobs.read_run(path)[1].meta["seeds"]))]
+    minima = [(path, i) for path in found for i in range(len(read_run(path)[1].meta["seeds"]))]
     if not minima:
+        places = f"{data_folder() / 'results'} or {tables.runs.OWN}"
         raise ValueError(
-            f"nothing to check: no run file in {data.folder() / 'results'} or {stored.OWN} has been measured "
-            f"(`patchscape measure FILE` does that)."
+            f"nothing to check: no run file in {places} has been measured (`patchscape measure FILE` does that)."
         )
-    unmeasured = [path for path in found if not jobs.beside(path).exists()]
+    unmeasured = [path for path in found if not beside(path).exists()]
     if unmeasured:
         raise ValueError(f"nothing to compare {unmeasured[0]} with: `patchscape measure {unmeasured[0]}` first.")
     if sample is not None:
@@ -352,7 +364,7 @@ def figures(
     out: Annotated[Path, typer.Option(file_okay=False, help="folder of all that is written")] = Path("out/figures"),
 ) -> None:
     """Run chapters again and write their figures (PNG, SVG, data as CSV, parameters as JSON) and their pages (HTML)."""
-    from patchscape import chapters, pages
+    from patchscape.book import chapters, pages
 
     if parameter and not chapter:
         raise ValueError("-p needs --chapter: `patchscape figures --chapter 3 -p depth=3`.")
@@ -379,14 +391,15 @@ def explorer(
     out: Annotated[Path, typer.Option(dir_okay=False, help="the HTML file to write")] = Path("out/explorer.html"),
 ) -> None:
     """Write the explorer of stored runs as one HTML file that needs no network and no server."""
-    from patchscape import explorer, results
+    from patchscape.book import explorer
+    from patchscape.store import records
 
-    results.write_bytes(out, explorer.page(explorer.collect()).encode())
+    records.write_bytes(out, explorer.page(explorer.collect()).encode())
     typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
 
 
 def _job(grid: str, name: str) -> Any:
-    from patchscape import grids
+    from patchscape.store import grids
 
     known = grids.jobs(grid)
     if name not in known:

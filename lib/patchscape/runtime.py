@@ -1,12 +1,39 @@
-"""Process-wide switches of JAX and XLA: only a chapter or the command line asks for them, never an import."""
+"""What holds for the whole process: where the project is, and switches of JAX, XLA and memory.
+
+Only a chapter or the command line asks for a switch, never an import.
+"""
 
 import ctypes
 import functools
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+
+
+def _checkout() -> Path | None:
+    """Returns the folder that holds this package as lib/patchscape beside the chapters, None for a plain install."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() and (root / "chapters").is_dir() else None
+
+
+ROOT = _checkout()
+
+
+def root() -> Path:
+    """Returns the project's folder.
+
+    Raises:
+        ValueError: if the package was installed without the project.
+    """
+    if ROOT is None:
+        raise ValueError(
+            f"patchscape is installed in {Path(__file__).parent} without its project: install a clone of the project "
+            "with 'pip install -e .', or let the environment variable PATCHSCAPE_DATA name the data folder of one."
+        )
+    return ROOT
 
 
 def compile_fast() -> None:
@@ -82,3 +109,25 @@ def save_memory() -> None:
                 trim(0) if event.endswith("backend_compile_duration") and duration > 1 else None
             )
         )
+
+
+def release(*programs: Callable) -> None:
+    """Drops compiled programs, and gives free memory back to the system.
+
+    Compiling leaves hundreds of megabytes in the allocator of the C library, which keeps them unless asked.
+
+    Args:
+        programs: functions made by `jax.jit` that will not be called again, or only for other shapes; none stands for
+            all there are, their traces included.
+    """
+    import jax
+
+    for program in programs:
+        program.clear_cache()
+    if not programs:
+        jax.clear_caches()
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # not the GNU C library
+        return

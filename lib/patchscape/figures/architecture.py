@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import NullFormatter
 
-from patchscape.circuit import gates
+from patchscape.circuit.ansatz import gates
 from patchscape.config import ModelConfig
 from patchscape.figures.style import INK, colour
 

@@ -17,7 +17,7 @@ def bound_against_measured(table: pd.DataFrame) -> Figure:
     """Draws T1 and T2 against the measured lambda_max of every point, with the line of equality.
 
     Args:
-        table: from `experiments.bound_sweep`.
+        table: from `sweeps.bound_sweep`.
 
     Returns:
         The figure.
@@ -72,7 +72,7 @@ def coherence(table: pd.DataFrame) -> Figure:
     """Draws the coherence rho against n between its limits 1 and 1/n.
 
     Args:
-        table: from `experiments.bound_sweep`.
+        table: from `sweeps.bound_sweep`.
 
     Returns:
         The figure.
@@ -142,7 +142,7 @@ def scaling_law(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """Draws lambda_max of stored and published runs against the scaling law, without and with the loss factor.
 
     Args:
-        table: from `stored.with_law`, one row per stored run.
+        table: from `tables.runs.with_law`, one row per stored run.
         published: the same of the published eigenvalues.
 
     Returns:
@@ -169,7 +169,7 @@ def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
     """Draws the constant of the scaling law for every kind of run.
 
     Args:
-        groups: by name, from top to bottom, rows of `stored.with_law`.
+        groups: by name, from top to bottom, rows of `tables.runs.with_law`.
         kappa: value of the vertical line.
 
     Returns:
@@ -246,7 +246,7 @@ def factors(table: pd.DataFrame, share: float) -> Figure:
     """Draws the factors that make the constant of the scaling law, for every run.
 
     Args:
-        table: from `stored.with_factors`.
+        table: from `tables.runs.with_factors`.
         share: where to draw a stroke in the column of the spectrum.
 
     Returns:

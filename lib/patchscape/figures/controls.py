@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from scipy.stats import gmean, gstd
 
+from patchscape import law
 from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour, decades
 
 LABELS = {
@@ -145,8 +146,8 @@ def checkpoint_and_refined(table: pd.DataFrame) -> Figure:
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6), sharex=True)
     for n, rows in table.groupby("n_patches"):
         for ax, power in ((left, 0), (right, 1)):
-            before = rows.lambda_max / (-np.expm1(-rows.train_loss)) ** power
-            after = rows.refined_lambda_max / (-np.expm1(-rows.refined_train_loss)) ** power
+            before = rows.lambda_max / law.loss_factor(rows.train_loss) ** power
+            after = rows.refined_lambda_max / law.loss_factor(rows.refined_train_loss) ** power
             ax.plot([rows.train_loss, rows.refined_train_loss], [before, after], color=colour(n), lw=0.7, alpha=0.6)
             ax.plot(rows.train_loss, before, "o", ms=3, color=colour(n), label=f"n = {n}")
             ax.plot(rows.refined_train_loss, after, "o", ms=3, color=colour(n), mfc="white")

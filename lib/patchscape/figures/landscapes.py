@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from patchscape.figures.drawn import remember
 from patchscape.figures.style import INK, PUBLISHED, colour, size_label
-from patchscape.results import Record
+from patchscape.store.records import Record
 
 Records = Mapping[tuple[int, int], Record]  # (n_patches, depth) -> stored landscapes; the first seed is drawn
 
@@ -74,7 +74,7 @@ def common_window(records: Records, name: str) -> Figure:
     """Draws one kind of plane for every configuration, contours on one colour scale.
 
     Args:
-        records: from `views.read`, at least one.
+        records: from `tables.landscapes.read`, at least one.
         name: of the plane, as "pca_wide".
 
     Returns:
@@ -105,7 +105,7 @@ def common_window_3d(records: Records, name: str) -> Figure:
     """Draws one kind of plane for every configuration in three dimensions, heights and colours on one scale.
 
     Args:
-        records: from `views.read`, at least one.
+        records: from `tables.landscapes.read`, at least one.
         name: of the plane, as "pca_wide".
 
     Returns:
@@ -140,7 +140,7 @@ def kinds_of_planes(records: Records) -> Figure:
     """Draws four planes through each minimum: of the path, of two eigenvectors, and two random ones.
 
     Args:
-        records: from `views.read`, at least one.
+        records: from `tables.landscapes.read`, at least one.
 
     Returns:
         The figure, a row per configuration, a column per plane, one colour scale for all.
@@ -164,7 +164,7 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
     """Draws the loss along the top eigenvector with the parabola of its slope and curvature.
 
     Args:
-        records: from `views.read`, at least one.
+        records: from `tables.landscapes.read`, at least one.
         line: (T,) positions of the stored losses in rad.
         reach: how far to each side to draw, in rad.
 
@@ -199,7 +199,7 @@ def four_directions(records: Records, line: np.ndarray, names: Sequence[str]) ->
     """Draws the loss along single directions through each minimum, all in rad.
 
     Args:
-        records: from `views.read`, at least one.
+        records: from `tables.landscapes.read`, at least one.
         line: (T,) positions of the stored losses in rad.
         names: of the lines.
 
@@ -222,7 +222,7 @@ def start_and_other_minima(records: Records, from_start: np.ndarray, between: np
     """Draws the loss on straight lines: from the start to the minimum, and on to the minima of other seeds.
 
     Args:
-        records: from `views.read`, at least one.
+        records: from `tables.landscapes.read`, at least one.
         from_start: (T,) positions, 0 at the start and 1 at the minimum.
         between: (U,) positions, 0 at this minimum and 1 at the other.
 
@@ -247,7 +247,7 @@ def hidden_by_the_plane(records: Records) -> Figure:
     """Draws what the plane of the path does not show: losses beside it, and how much of each step leaves it.
 
     Args:
-        records: from `views.read`, at least one.
+        records: from `tables.landscapes.read`, at least one.
 
     Returns:
         The figure; top, loss at every epoch and at its shadow; bottom, share of the squared step outside the plane.

@@ -14,8 +14,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from patchscape import results
 from patchscape.figures import drawn
+from patchscape.store import records
 
 INK = "#444444"  # readable on white and, with the white canvas, in dark mode
 MARKERS = ("o", "s", "^", "v", "P", "X")
@@ -115,11 +115,11 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = BytesIO()
             fig.savefig(buffer, format=ending, metadata=metadata)
-            results.write_bytes(Path(folder) / f"{name}.{ending}", buffer.getvalue())
+            records.write_bytes(Path(folder) / f"{name}.{ending}", buffer.getvalue())
         shown = drawn.table(fig)
         if len(shown):  # a drawing without axes shows no numbers
-            results.write_bytes(Path(folder) / f"{name}.csv", shown.to_csv(index=False, float_format="%.7g").encode())
-        made = {"figure": name, "parameters": dict(parameters), "provenance": results.provenance()}
+            records.write_bytes(Path(folder) / f"{name}.csv", shown.to_csv(index=False, float_format="%.7g").encode())
+        made = {"figure": name, "parameters": dict(parameters), "provenance": records.provenance()}
         text = json.dumps(made, indent=2, default=str) + "\n"
-        results.write_bytes(Path(folder) / f"{name}.json", text.encode())
+        records.write_bytes(Path(folder) / f"{name}.json", text.encode())
     return fig

@@ -1,6 +1,7 @@
 """Figures of the chapter on training and the loss landscape."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,9 @@ from matplotlib.figure import Figure
 
 from patchscape.figures.drawn import remember
 from patchscape.figures.style import INK, PUBLISHED, by_size, colour, decades, size_label
-from patchscape.landscape import Plane
+
+if TYPE_CHECKING:
+    from patchscape.numerics.planes import Plane  # only its annotation: figures need no JAX
 
 _LINES = ("-", "--", "-.", ":")
 
@@ -68,7 +71,9 @@ def quick_curves(runs: Mapping[int, tuple], rate: np.ndarray) -> Figure:
     return fig
 
 
-def surfaces(panels: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], plane: Plane, n_patches: int) -> Figure:
+def surfaces(
+    panels: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]], plane: "Plane", n_patches: int
+) -> Figure:
     """Draws losses on grids of one plane with a common colour scale, with the path where the plane has one.
 
     Args:
@@ -191,7 +196,7 @@ def whole_runs(curves: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray, in
     """Draws whole training runs beside the published ones.
 
     Args:
-        curves: from `paper.curves`.
+        curves: from `tables.published.curves`.
 
     Returns:
         The figure.
@@ -219,7 +224,7 @@ def against_published(table: pd.DataFrame) -> Figure:
     """Draws numbers of our runs against the published ones, a dot for every size.
 
     Args:
-        table: from `paper.comparison`.
+        table: from `tables.published.comparison`.
 
     Returns:
         The figure: largest eigenvalue and training loss at the minimum; on the line they are equal.

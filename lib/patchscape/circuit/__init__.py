@@ -1,0 +1,1 @@
+"""One circuit, exactly: its gates, its blocks, its expectation values and their derivatives."""

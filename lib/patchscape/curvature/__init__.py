@@ -1,0 +1,1 @@
+"""One point of parameter space: its Hessian, what is measured of it, what the theory says of it."""

@@ -1,0 +1,122 @@
+"""Each formula of the theory, once: the bounds T1 to T3, the scaling law, and the constants of the estimates T4 and T5.
+
+Arguments are numbers, or arrays and columns of a table with one entry per model. Notation: n circuits of m angles and q
+wires, K outputs, logits z = f sum_p q_p with the weight f of a circuit (c / n for "mean", c for "sum"), mean
+cross-entropy L in nats; eigenvalues in nats per rad^2. The text of the chapter on theory proves and explains them.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+
+Number = TypeVar("Number", float, np.ndarray)  # a column of a table too
+
+
+def loss_factor(loss: Number) -> Number:
+    """Returns 1 - exp(-L), for L in nats; twice it bounds E[tr A] and E ||r||_1."""
+    return -np.expm1(-loss)
+
+
+def t1(gauss_newton_blocks: np.ndarray, residual_blocks: np.ndarray) -> np.ndarray:
+    """T1: lambda_max of H on phi is at most sum_p lambda_max(G_pp) + max_p lambda_max(R_pp).
+
+    Args:
+        gauss_newton_blocks: (..., n) largest eigenvalues of the diagonal blocks of G.
+        residual_blocks: (..., n) those of R.
+
+    Returns:
+        (...).
+    """
+    return np.sum(gauss_newton_blocks, -1) + np.max(residual_blocks, -1)
+
+
+def t1_uniform(gauss_newton_blocks: np.ndarray, residual_blocks: np.ndarray) -> np.ndarray:
+    """T1 with the largest block in place of every block; arguments as for `t1`."""
+    return np.shape(gauss_newton_blocks)[-1] * np.max(gauss_newton_blocks, -1) + np.max(residual_blocks, -1)
+
+
+def coherence(gauss_newton: Number, gauss_newton_blocks: np.ndarray) -> Number:
+    """Returns rho = lambda_max(G) / sum_p lambda_max(G_pp), between 1/n and 1; NaN where G is zero."""
+    total = np.sum(gauss_newton_blocks, -1)
+    with np.errstate(invalid="ignore"):
+        return np.divide(gauss_newton, total)
+
+
+def t2(loss: Number, n: Number, factor: Number, jacobian_square: Number, second_norm: Number) -> Number:
+    """T2: lambda_max of H on phi is at most 2 (1 - exp(-L)) (n f^2 B^2 + f D), (c^2 B^2 + c D) / n for a mean.
+
+    Args:
+        loss: L, nats.
+        n: number of circuits.
+        factor: f.
+        jacobian_square: B^2, at least the squared spectral norm of every J_p; K m a priori.
+        second_norm: D, at least the norm of every second derivative of an output; m a priori.
+
+    Returns:
+        The bound.
+    """
+    return 2 * loss_factor(loss) * (n * factor**2 * jacobian_square + factor * second_norm)
+
+
+def t2_a_priori(loss: Number, n: Number, factor: Number, angles: Number, outputs: Number) -> Number:
+    """T2 with B^2 = K m and D = m, which needs no measurement; `angles` is m, `outputs` K."""
+    return t2(loss, n, factor, outputs * angles, angles)
+
+
+def t3(loss: Number, n: Number, factor: Number, coverage: Number, input_square: Number) -> Number:
+    """T3: lambda_max of the bias block of G is at most 2 (1 - exp(-L)) n f^2 mu B_x^2.
+
+    Args:
+        loss: L, nats.
+        n: number of circuits.
+        factor: f.
+        coverage: mu, the largest number of circuits that see one pixel.
+        input_square: B_x^2, at least the squared spectral norm of every Jacobian in the inputs.
+
+    Returns:
+        The bound.
+    """
+    return 2 * loss_factor(loss) * n * factor**2 * coverage * input_square
+
+
+def scaling(loss: Number, n: Number, factor: Number, angles: Number) -> Number:
+    """Returns m n f^2 (1 - exp(-L)), which is c^2 m / n times the loss factor for a mean: T2 without its constant."""
+    return angles * n * factor**2 * loss_factor(loss)
+
+
+def scaled(lambda_max: Number, n: Number, loss: Number) -> Number:
+    """Returns lambda_max n / (1 - exp(-L)); with the form of T2 it would depend on m only."""
+    return lambda_max * n / loss_factor(loss)
+
+
+def typical_square(n_qubits: Number) -> Number:
+    """Mean square of a derivative of a Pauli observable along an angle, in a random circuit of this ansatz.
+
+    The gates before the angle and those after it are independent draws from the group that this ansatz can reach:
+    orthogonal matrices, in a basis that the chapter on the spectrum names. Different observables then have
+    uncorrelated derivatives of mean zero, as for unitary matrices {cite}`mcclean2018barren`.
+
+    Args:
+        n_qubits: q, even and at least 4.
+
+    Returns:
+        (D - 2) / (2 (D - 1)^2) with D = 2^q, per rad^2; about 2^-(q + 1).
+    """
+    size = 2**n_qubits
+    return (size - 2) / (2 * (size - 1) ** 2)
+
+
+def impurity(probabilities: np.ndarray) -> np.ndarray:
+    """Gini impurity 1 - sum_k pi_k^2 = tr A (N,) of probabilities (N, C); exact where the model is sure."""
+    others = probabilities @ (1 - np.eye(probabilities.shape[1]))  # 1 - pi would lose digits
+    return np.sum(probabilities * others, 1)
+
+
+def trace(mean_impurity: Number, n: Number, factor: Number, angles: Number, n_qubits: Number) -> Number:
+    """T4: the trace of G on phi that is expected, n m f^2 s^2 E[tr A] with s^2 = `typical_square`."""
+    return n * angles * factor**2 * typical_square(n_qubits) * mean_impurity
+
+
+def with_pixels(n_qubits: Number, angles: Number, shared_bias: Number) -> Number:
+    """Factor from an estimate on phi to one on all parameters: a shared pixel counts as one more angle of a circuit."""
+    return 1 + shared_bias * n_qubits**2 / angles

@@ -1,0 +1,1 @@
+"""Images, the model made of circuits, and its training."""

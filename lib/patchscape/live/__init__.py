@@ -1,0 +1,1 @@
+"""Makes what a chapter computes while the book is built."""

@@ -1,0 +1,1 @@
+"""Numerical methods that know no model: linear maps, curvature products, spectra, planes, statistics."""

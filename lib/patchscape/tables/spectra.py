@@ -1,0 +1,133 @@
+"""Spectra at the stored minima: leading eigenvalues, whole spectra, and what is expected of random circuits."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from patchscape import law
+from patchscape.config import RunConfig
+from patchscape.numerics import spectra
+from patchscape.store import columns, files, grids, records
+from patchscape.tables import runs
+
+
+def by_size(grid: str) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], pd.DataFrame]:
+    """Reads the leading eigenvalues of a grid's minima and counts the outliers of every run.
+
+    Args:
+        grid: name of the grid.
+
+    Returns:
+        By (n_patches, depth): `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` and
+        `expected_gauss_newton` (S, k) and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are
+        stored; and a table with one row per run and point (`where` is "checkpoint" or "refined"): n_patches, depth,
+        classes (of the images), seed, lambda_max, outliers, gap.
+    """
+    items = [item for item in runs.read(grid) if item.curvature is not None]
+    items.sort(key=lambda item: (item.run.model.n_patches, item.run.model.depth))
+    return {(item.run.model.n_patches, item.run.model.depth): _leading(item) for item in items}, _counts(items)
+
+
+def by_classes(outputs: int | None = None) -> tuple[dict[int, dict[str, np.ndarray]], pd.DataFrame]:
+    """Reads the stored runs that differ from the grid's baseline (n = 4, depth 6) in the number of classes only.
+
+    Args:
+        outputs: number of outputs of the models, whatever the number of classes of the images; None: as many.
+
+    Returns:
+        As `by_size`, by number of classes of the images.
+    """
+    items = {}
+    for grid in ("laptop", "controls"):
+        for item in runs.read(grid):
+            run, k = item.run, item.run.model.n_classes
+            alike = run == grids.laptop(n_classes=k, data_classes=run.data_classes)
+            if alike and k == (outputs or run.classes) and item.curvature is not None:
+                items[run.classes] = item
+    return {classes: _leading(item) for classes, item in items.items()}, _counts(items.values())
+
+
+def whole() -> dict[str, np.ndarray]:
+    """Reads all eigenvalues of the stored 8-qubit minima with n = 4, depth 6 and no weight decay.
+
+    Returns:
+        "H", "G" and "R", (S, P) each, in decreasing order, nats per rad^2.
+
+    Raises:
+        ValueError: if they are not stored.
+    """
+    (job,) = (job for job in grids.jobs("controls").values() if "no weight decay" in job.studies)
+    names = {"H": "all_eigenvalues", "G": "all_gauss_newton", "R": "all_residual"}
+    for item in runs.read("controls"):
+        if item.run == job.run and item.curvature is not None:
+            return {part: item.curvature.arrays[name] for part, name in names.items()}
+    raise ValueError(f"the spectra of {job.name} are not stored: run `patchscape job controls {job.name}`.")
+
+
+def at_paper_size() -> dict[tuple[int, int], dict[str, np.ndarray]]:
+    """Reads the whole spectra at minima of the paper's size.
+
+    Returns:
+        By (n_patches, depth), the first seed's arrays as `data/results/README.md` has them (those of H only where they
+        are stored), and from the curvature file `expected_gauss_newton`. May be empty.
+
+    Raises:
+        ValueError: if a file is damaged or belongs to another run file.
+    """
+    found = {}
+    for path in sorted((files.data_folder() / "results" / "spectra").glob("*.safetensors")):
+        arrays, meta = records.read(path)
+        record, curvature = files.read_pair(runs.folder_of("paper") / path.name)
+        if meta["run_file"] != records.checksum(record.arrays, record.meta):
+            raise ValueError(f"{path} belongs to another run file: delete it and run `patchscape spectrum` again.")
+        cfg = RunConfig(**meta["run"]).model
+        arrays = {name: value[0] for name, value in arrays.items()}
+        expected = curvature.arrays["expected_gauss_newton"][0]
+        found[cfg.n_patches, cfg.depth] = arrays | {"expected_gauss_newton": expected}
+    return found
+
+
+def expected(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """Reads the leading eigenvalues of a grid's minima and those that the estimate T5 expects.
+
+    Args:
+        grid: name of the grid.
+
+    Returns:
+        By number of patches and depth: measured (of H) and expected (of G, a shared pixel counting as one more angle
+        of every circuit), (S, 12) each, as shares of the trace that T4 expects.
+    """
+    found: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
+    for item in sorted(runs.read(grid), key=lambda item: (item.run.model.n_patches, item.run.model.depth)):
+        if item.curvature is None or "expected_gauss_newton" not in item.curvature.arrays:
+            continue
+        cfg, arrays = item.run.model, item.curvature.arrays
+        m, q = cfg.n_params_per_qnn, cfg.n_qubits
+        trace = law.trace(arrays["impurity"], cfg.n_patches, cfg.factor, m, q)[:, None]
+        measured = arrays["eigenvalues"] / (trace * law.with_pixels(q, m, cfg.shared_bias))
+        expected = arrays["expected_gauss_newton"] / trace
+        found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(v[:, : columns.LEADING] for v in (measured, expected))
+    return found
+
+
+def _leading(item: runs.Stored) -> dict[str, np.ndarray]:
+    of_vectors = ("class_mean_overlap", "gradient_overlap", "vector_shares")
+    names = ("eigenvalues", "refined_eigenvalues", "expected_gauss_newton", *of_vectors)
+    arrays = item.curvature.arrays
+    return {name: arrays[name][:, : columns.LEADING] for name in names if name in arrays}
+
+
+def _counts(items: Iterable[runs.Stored]) -> pd.DataFrame:
+    """Outliers of every run, among the converged ranks but no more than twice the number of outputs."""
+    rows = []
+    for item in items:
+        cfg, kept = item.run.model, _leading(item)
+        candidates = min(columns.LEADING - 1, 2 * cfg.n_classes)
+        for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
+            for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
+                count = spectra.count_outliers(values, candidates=candidates)
+                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": item.run.classes, "seed": seed}
+                row |= {"where": where, "lambda_max": values[0]}
+                rows.append(row | {"outliers": count, "gap": spectra.gap_ratio(values, count)})
+    return pd.DataFrame(rows)
