@@ -126,7 +126,7 @@ bench: ## time the simulator against others side by side (own environment; about
 	@.venv-bench/bin/$(PIP) --no-deps -e . torchquantum==0.1.7
 	@.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
 
-chapters: env ## measure seconds and peak memory of every chapter for the page Status (about ten minutes)
+chapters: env ## measure seconds and peak memory of every chapter for the page Status (about five minutes)
 	@$(BIN)/python benchmarks/chapters.py $(CHAPTERS)
 
 screenshots: env ## take pictures of every page of the built book: desktop, phone, dark, print (out/screenshots)
