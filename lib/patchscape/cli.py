@@ -229,6 +229,27 @@ def landscape(
     typer.echo(views.make(wanted, folder or stored / grid, out, seed or [0]))
 
 
+@app.command()
+def redraw(
+    grid: GridName,
+    name: JobName,
+    seed: Seeds = None,
+    folder: Folder = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where to store; default data/results/redrawn")
+    ] = None,
+) -> None:
+    """Store what the Gauss-Newton matrix at minima of a job would be with blocks drawn anew (default: all seeds)."""
+    from patchscape.store import files
+    from patchscape.study import redrawn
+
+    wanted, stored = _job(grid, name), files.data_folder() / "results"
+    _need_device()
+    out = stored / "redrawn" if out is None else out
+    _need_folder(out)
+    typer.echo(redrawn.make(wanted, folder or stored / grid, out, seed, progress=True))
+
+
 @app.command("results")
 def list_results(
     grid: Annotated[
