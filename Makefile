@@ -6,6 +6,8 @@ PARAMS ?= params/quick.yaml
 PORT ?= 8000
 # A file of tests stays with one process: what they share is compiled once.
 PYTEST_ARGS ?= -n auto --dist loadfile --durations=15
+# What `make check` leaves to `make test`.
+QUICK := not slow and not book
 GRID ?= smoke
 PROFILE ?= local
 
@@ -62,7 +64,7 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env again book test figures lab grid known-grid bench chapters screenshots pdf lint format lock serve clean
+.PHONY: help env again book check test figures lab grid known-grid bench chapters screenshots pdf lint format lock serve clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' Makefile
@@ -81,6 +83,9 @@ $(STAMP): $(call unless_whole,$(VENV)) | requirements.lock
 
 book: env ## execute every chapter, build and check the book, print where it is
 	@$(BIN)/python tools/build_book.py
+
+check: env lint ## lint, then tests that need no built book, and take no more than about ten seconds each (three minutes)
+	@$(BIN)/python -m pytest -m "$(QUICK)" $(PYTEST_ARGS)
 
 test: env lint book ## run every check: lint, the book, unit tests, doctests, chapters, browser
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import build_book
 import check_book
@@ -43,10 +42,12 @@ def tiny_book(tmp_path):
     return build
 
 
+@pytest.mark.book
 def test_the_book_is_sound(html):
     assert check_book.problems(html, ROOT) == []
 
 
+@pytest.mark.book
 @pytest.mark.parametrize("document", check_book.documents(ROOT))
 def test_a_page_weighs_less_than_3_megabytes(html, document):
     assert check_book.weight(html / f"{document}.html", html) < 3_000_000
@@ -86,6 +87,7 @@ def test_every_chapter_is_in_the_table_of_contents():
     assert chapters <= set(check_book.documents(ROOT))
 
 
+@pytest.mark.book
 @pytest.mark.parametrize("document", [d for d in check_book.documents(ROOT) if d.startswith("chapters/")])
 def test_chapter_page_shows_a_figure(html, document):
     soup = check_book._soup(html / f"{document}.html")
@@ -125,75 +127,6 @@ def test_a_missing_page_is_found(tmp_path):
     ]
 
 
-@pytest.fixture
-def inputs(tmp_path, monkeypatch):
-    """A tiny project with one package, and a function of its files' hash."""
-    monkeypatch.setattr(build_book, "distributions", lambda: [SimpleNamespace(name="jax", version="0.10.2")])
-    for name in ("lib", "data/results/laptop", "params"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "lib" / "a.py").write_text("x = 1\n")
-    return tmp_path, lambda: build_book.content_hash(tmp_path, tmp_path / "data")
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["lib/a.py", "params/quick.yaml", "data/mnist/a.gz", "data/results/laptop/a.safetensors", "data/results/a.json"],
-)
-def test_the_result_cache_is_renewed_when_the_library_or_stored_results_change(inputs, name):
-    folder, content_hash = inputs
-    before = content_hash()
-    (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).write_text("x = 2\n")
-    assert content_hash() != before
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "lib/__pycache__/a.pyc",
-        "lib/patchscape.egg-info/PKG-INFO",
-        "data/results/smoke/digits-n1.safetensors",
-        "data/results/digits-n4.safetensors",
-        "data/results/mine/digits-n4.safetensors",
-        "data/results/laptop/unfinished/digits-n4.safetensors",
-        "data/results/laptop/digits-n4.safetensors.damaged",
-        "runs/digits-n4.safetensors",
-        "out/01.ipynb",
-    ],
-)
-def test_trials_and_a_reader_s_own_runs_do_not_renew_the_result_cache(inputs, name):
-    folder, content_hash = inputs
-    before = content_hash()
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("made")
-    assert content_hash() == before
-
-
-@pytest.mark.parametrize(
-    ("name", "renews"),
-    [
-        ("JAX_ENABLE_X64", True),
-        ("XLA_FLAGS", True),
-        ("OMP_NUM_THREADS", True),
-        ("JAX_COMPILATION_CACHE_DIR", False),
-        ("PATCHSCAPE_REPOSITORY", False),
-    ],
-)
-def test_the_result_cache_is_renewed_when_the_environment_would_give_other_results(inputs, monkeypatch, name, renews):
-    _, content_hash = inputs
-    monkeypatch.delenv(name, raising=False)
-    before = content_hash()
-    monkeypatch.setenv(name, "1")
-    assert (content_hash() != before) == renews
-
-
-def test_the_result_cache_is_renewed_when_a_package_is_exchanged(inputs, monkeypatch):
-    _, content_hash = inputs
-    before = content_hash()
-    monkeypatch.setattr(build_book, "distributions", lambda: [SimpleNamespace(name="jax", version="0.0")])
-    assert content_hash() != before
-
-
 def test_the_last_three_result_caches_are_kept(tmp_path):
     for age in range(5):
         (tmp_path / f"jupyter-cache-{age}").mkdir()
@@ -208,7 +141,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(build_book, "BUILD", tmp_path)
     monkeypatch.setattr(build_book, "NEW", tmp_path / "new" / "_build")
     monkeypatch.setattr(build_book, "execute", lambda *_: None)
-    monkeypatch.setattr(build_book, "content_hash", lambda: "0")
+    monkeypatch.setattr(build_book, "keys", lambda: {"intro": "0"})
     monkeypatch.delenv("PATCHSCAPE_REPOSITORY", raising=False)
     (tmp_path / "html").mkdir()
     (tmp_path / "html" / "index.html").write_text("good")
@@ -305,6 +238,7 @@ def test_make_help_lists_the_two_commands():
 FIGURE = {"mystnb": {"figure": {"name": "fig-a", "caption": "A figure."}}}
 
 
+@pytest.mark.slow
 def test_chapters_are_executed_side_by_side_and_one_that_fails_is_left_to_the_book(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")  # usual on machines without a display
 

@@ -72,6 +72,7 @@ def _random_problem(seed: int):
     return cfg, params, jnp.asarray(rng.uniform(0, 3, (6, 4, 4))), jnp.asarray(rng.integers(0, cfg.n_classes, 6))
 
 
+@pytest.mark.slow
 def test_the_theorems_hold_for_three_hundred_random_models():
     """T1 to T3, the steps between them, and the bounds on the whole Hessian; wrong constants are caught."""
     slack, wrong = 1 + 1e-9, {"half of T1's sum": 0, "coherence below 1/n": 0, "the bias left out": 0}

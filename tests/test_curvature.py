@@ -173,6 +173,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_images_may_be_shared_by_several_devices():
     flags = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     flags["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"

@@ -153,6 +153,7 @@ def test_similarity_is_a_kernel(x64):
     assert np.all(np.abs(found) <= 1 + 1e-12)
 
 
+@pytest.mark.slow
 def test_the_largest_eigenvalue_of_deep_random_circuits_is_about_the_expected_one():
     cfg, images, labels = _problem(4)
     terms = [bounds.evaluate(cfg, model.init(cfg, seed), images, labels) for seed in range(4)]

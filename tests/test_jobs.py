@@ -96,6 +96,7 @@ def test_a_chapter_reads_what_it_would_train(tmp_path, monkeypatch):
     assert np.all(np.abs(table.lambda_min - other.lambda_min) < 2e-3 * other.lambda_max)
 
 
+@pytest.mark.slow
 def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_path):
     exact = records.read(files.paths(JOB, done)[1]).arrays
     run_file, path = copied(done, tmp_path)
@@ -285,6 +286,7 @@ def test_verify_recomputes_a_minimum_and_notices_another_number(done, tmp_path):
     assert "DIFFERS" in asked.output
 
 
+@pytest.mark.slow
 def test_a_stored_minimum_drawn_at_random_has_the_stored_loss_and_eigenvalue(optimised):
     """A run of the laptop or controls grid; those of the paper's size take minutes (`patchscape verify`)."""
     files = [

@@ -1,6 +1,7 @@
 """The Makefile in folders with odd names, moved, copied and interrupted, with a Python that installs nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -242,3 +243,32 @@ def test_continuous_integration_runs_make_test_in_its_own_folder(tmp_path):
     }
     result = subprocess.run(["bash", ".ci/run"], cwd=folder, env=variables, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == f"{tmp_path / 'bin' / 'make'} test in {folder}"
+
+
+def test_check_runs_no_test_that_looks_at_the_built_book_or_takes_long():
+    variable = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("QUICK := "))
+    asked = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "-p", "no:cacheprovider"]
+
+    def collected(*options):
+        files = ["tests/test_book.py", "tests/test_browser.py", "tests/test_chapters.py", "tests/test_bounds.py"]
+        done = subprocess.run([*asked, *options, *files], cwd=ROOT, capture_output=True, text=True, check=True)
+        return {line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if "::" in line}
+
+    every, quick = collected(), collected("-m", variable.removeprefix("QUICK := "))
+    text = (ROOT / "tests" / "test_book.py").read_text()
+    of_the_book = set(re.findall(r"def (test_\w+)\(.*\bhtml\b.*\):", text))
+    of_the_book |= set(re.findall(r"def (test_\w+)", (ROOT / "tests" / "test_browser.py").read_text()))
+    long = {
+        "test_chapter_runs_through_papermill",
+        "test_chapters_are_executed_side_by_side_and_one_that_fails_is_left_to_the_book",
+    }
+    assert len(of_the_book) > 5
+    assert of_the_book | long <= every - quick
+    assert "test_a_fault_on_a_page_is_found" in quick
+    assert len(quick) > len(every) / 2
+
+
+def test_check_needs_no_book():
+    shown = subprocess.run(["make", "-n", "check"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert '-m pytest -m "not slow and not book"' in shown
+    assert "build_book" not in shown

@@ -222,15 +222,14 @@ def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvatu
     one = ModelConfig(n_patches=1, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0, stride=0)
     start = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(one, 0))
     found = {}
-    for n in (1, 4, 9):
+    for n in (1, 9):
         cfg = one.model_copy(update={"n_patches": n})
         point = full_data.FullDataLoss(cfg, ANGLES, LABELS).at(
             full_data.flatten(start | {"phi": np.tile(start["phi"], (n, 1))})
         )
         found[n] = measures.without_bias(cfg, point)
-    for n in (4, 9):
-        assert n * found[n]["lambda_max_phi"] == pytest.approx(found[1]["lambda_max_phi"], rel=1e-5)
-        assert found[n]["gauss_newton_bias"] == pytest.approx(found[1]["gauss_newton_bias"], rel=1e-5)
+    assert 9 * found[9]["lambda_max_phi"] == pytest.approx(found[1]["lambda_max_phi"], rel=1e-5)
+    assert found[9]["gauss_newton_bias"] == pytest.approx(found[1]["gauss_newton_bias"], rel=1e-5)
 
 
 def test_impossible_numbers_are_refused():

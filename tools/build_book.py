@@ -1,12 +1,13 @@
 """Build the book with warnings as errors, then check the pages; notebook results are cached by content.
 
-jupyter-book's own cache looks at notebooks only, so it would keep old numbers after a change of the library.
-Here the cache folder is named after everything that a chapter's results depend on. And jupyter-book executes one
-chapter after the other: here several are executed side by side first. A book that is not built or not sound leaves the
-last good one in its place.
+jupyter-book's own cache looks at notebooks only, so it would keep old numbers after a change of the library. Here every
+build has a cache of its own, named after the keys of all documents (`book_keys`), which takes over what earlier builds
+executed under the same key. And jupyter-book executes one chapter after the other: here several are executed side by
+side first. A book that is not built or not sound leaves the last good one in its place.
 """
 
 import hashlib
+import json
 import multiprocessing
 import os
 import platform
@@ -14,29 +15,30 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from importlib.metadata import distributions
 from pathlib import Path
 
+import book_keys
 import check_book
 import nbformat
 import yaml
 from filelock import FileLock, Timeout
 from jupyter_cache import get_cache
-from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
+from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.executors.utils import single_nb_execution
 
 import patchscape
 from patchscape import runtime
 from patchscape.book import status
-from patchscape.store import files, grids
+from patchscape.store import files, records
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 NEW = BUILD / "new" / "_build"  # jupyter-book makes the second part of the path itself
-STORED = {*grids.stored(), "replay", "landscapes", "spectra"}  # the folders of data/results that the book reads
 # First letters of the variables that change results, and of those among them that do not.
 SETTINGS = ("CUDA_", "JAX_", "MKL_", "NPROC", "OMP_", "OPENBLAS_", "PATCHSCAPE_", "XLA_")
 HARMLESS = (
@@ -46,45 +48,23 @@ HARMLESS = (
     "PATCHSCAPE_FIGURES",
     "PATCHSCAPE_REPOSITORY",
 )
+KEYS = "keys.json"  # in a cache: the keys under which its notebooks were executed
 KEPT = 3  # caches: going back to what was built before then executes nothing
 ALONE = {"06_speed"}  # it measures times, so nothing may run beside it: jupyter-book executes it
 AT_ONCE = 4  # most chapters side by side: each may take 1 GiB
 
 
-def content_hash(root: Path = ROOT, data_folder: Path | None = None) -> str:
-    """Return a short hash of all that results depend on: files, Python, packages, and settings of the environment.
-
-    Args:
-        root: the project.
-        data_folder: the chapters' data; default is the one that the library reads.
-
-    Returns:
-        16 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    folders = {"lib": root / "lib", "params": root / "params", "data": data_folder or files.data_folder()}
-    for label, folder in folders.items():
-        for path in sorted(folder.rglob("*")):
-            name = label / path.relative_to(folder)
-            if path.is_file() and _is_input(name):
-                digest.update(name.as_posix().encode() + b"\0")
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+def environment() -> str:
+    """Return all but files that results depend on: Python, machine, packages, settings."""
     packages = {f"{package.name}=={package.version}" for package in distributions()}
     runtime.compile_fast()  # a chapter does so itself: that is no setting of this environment
     settings = {f"{k}={v}" for k, v in os.environ.items() if k.startswith(SETTINGS) and not k.startswith(HARMLESS)}
-    digest.update(repr((platform.python_version(), platform.machine(), sorted(packages), sorted(settings))).encode())
-    return digest.hexdigest()[:16]
+    return repr((platform.python_version(), platform.machine(), sorted(packages), sorted(settings)))
 
 
-def _is_input(name: Path) -> bool:
-    """Tells source and stored results from what is made on the way, and from runs that no chapter reads."""
-    if any(part.startswith((".", "__pycache__")) or part.endswith(".egg-info") for part in name.parts):
-        return False
-    if name.parts[:2] != ("data", "results"):
-        return True
-    if len(name.parts) == 3:
-        return name.suffix in {".json", ".md"}
-    return name.parts[2] in STORED and "unfinished" not in name.parts and name.suffix != ".damaged"
+def keys() -> dict[str, str]:
+    """Return the present key of every document with code."""
+    return book_keys.keys(ROOT, files.data_folder(), environment())
 
 
 def book_config(cache: Path) -> dict:
@@ -129,9 +109,33 @@ def repository_url(given: str) -> str:
     return f"https://{found[1].lower()}/{found[2]}"
 
 
-def cache() -> Path:
-    """Return the folder of executed notebooks that belongs to the present content and environment."""
-    return BUILD / f"jupyter-cache-{content_hash()}"
+def cache(found: Mapping[str, str]) -> Path:
+    """Return the folder of executed notebooks that belongs to the keys of all documents."""
+    return BUILD / f"jupyter-cache-{hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]}"
+
+
+def take_over(present: Path, found: Mapping[str, str]) -> None:
+    """Makes the cache of this build, with what others hold that was executed under the same keys.
+
+    Args:
+        present: folder to be made; nothing is done if it is there.
+        found: keys by document.
+    """
+    if present.exists():
+        return
+    new = present.with_name("new-cache")  # renamed when it is whole
+    shutil.rmtree(new, ignore_errors=True)
+    known = get_cache(new)
+    for folder in sorted(present.parent.glob("jupyter-cache-*"), key=lambda path: path.stat().st_mtime):
+        names = folder / KEYS
+        theirs = json.loads(names.read_text(encoding="utf-8")) if names.exists() else {}
+        other = get_cache(folder)
+        for record in _records(other, {name for name, key in found.items() if theirs.get(name) == key}):
+            bundle = other.get_cache_bundle(record.pk)
+            same = CacheBundleIn(bundle.nb, record.uri, data=record.data)
+            known.cache_notebook_bundle(same, check_validity=False, overwrite=True)
+    records.write_bytes(new / KEYS, json.dumps(found, indent=1).encode())
+    new.rename(present)
 
 
 def execute(paths: Iterable[Path], cache: Path, timeout: int) -> None:
@@ -181,9 +185,13 @@ def forget(cache: Path, documents: set[str]) -> None:
         documents: names as in _toc.yml.
     """
     known = get_cache(cache)
-    for record in known.list_cache_records():
-        if Path(record.uri).with_suffix("").as_posix().endswith(tuple(f"/{name}" for name in documents)):
-            known.remove_cache(record.pk)
+    for record in _records(known, documents):
+        known.remove_cache(record.pk)
+
+
+def _records(known: JupyterCacheAbstract, documents: set[str]) -> list[NbCacheRecord]:
+    ends = tuple(f"/{name}" for name in documents)
+    return [r for r in known.list_cache_records() if Path(r.uri).with_suffix("").as_posix().endswith(ends)]
 
 
 def longest_first() -> list[Path]:
@@ -265,19 +273,24 @@ def _alone() -> AbstractContextManager:
 
 
 def _build(timeout: int) -> int:
-    present, html = cache(), NEW / "html"
+    found, html = keys(), NEW / "html"
+    present = cache(found)
+    take_over(present, found)
     discard(BUILD, present)
     # Pages of a build that failed must not stand in for pages missing from this one.
     shutil.rmtree(html, ignore_errors=True)
     execute(longest_first(), present, timeout)
     failed = run(present, "html", "--all")
+    # What changed meanwhile may or may not have been read: those documents belong to no key.
+    forget(present, {name for name, key in keys().items() if found.get(name) != key})
     if failed:
         for report in sorted((html / "reports").rglob("*.log")):
             print(f"--- {report.stem}\n{report.read_text(encoding='utf-8')[-3000:]}", file=sys.stderr)
         print("The book was not built: see the messages above.", file=sys.stderr)
         return failed
     if problems := check_book.problems(html, ROOT):
-        forget(present, {problem.split(":")[0] for problem in problems})
+        for folder in BUILD.glob("jupyter-cache-*"):
+            forget(folder, {problem.split(":")[0] for problem in problems})
         print("The book was built, but is not sound:", *problems, sep="\n- ", file=sys.stderr)
         return 1
     put_in_place(html, BUILD / "html")

@@ -36,7 +36,7 @@ def main() -> int:
     if browser.CHROMIUM is None:
         print(browser.MISSING, file=sys.stderr)
         return 1
-    if status := build_book.run(build_book.cache(), "singlehtml"):
+    if status := build_book.run(build_book.cache(build_book.keys()), "singlehtml"):
         return status
     out = ROOT / "out" / "patchscape.pdf"
     out.parent.mkdir(exist_ok=True)
