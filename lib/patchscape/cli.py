@@ -34,7 +34,7 @@ class _OneSentence(TyperGroup):
 app = typer.Typer(cls=_OneSentence, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 # The names of the grids are written out, because reading them takes a second that `--help` need not take.
-Grid = Literal["laptop", "controls", "paper", "datasets", "smoke"]
+Grid = Literal["laptop", "controls", "paper", "datasets", "chapters", "smoke"]
 GridName = Annotated[Grid, typer.Argument(help="which grid; smoke takes seconds, to try out")]
 JobName = Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")]
 RunFile = Annotated[
