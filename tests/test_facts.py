@@ -46,23 +46,14 @@ def test_facts_are_glued_as_text_under_the_names_of_the_prose(book, monkeypatch)
     assert glued == {"h-late-n-patches": "0.8 (n = 4)", "h-late-runs": "3", "h-to-c": "1"}
 
 
-def test_the_tool_reads_what_was_glued(book, capsys):
-    from IPython.core.interactiveshell import InteractiveShell
-
-    shell = InteractiveShell.instance()
-    try:
-        code = "from patchscape.book import chapters\nbook = chapters.Chapter('03_hessian', {})\nbook.facts('h', a='x')"
-        with shell.display_trap if hasattr(shell, "display_trap") else shell.builtin_trap:
-            from IPython.utils.capture import capture_output
-
-            with capture_output() as captured:
-                shell.run_cell(code).raise_error()
-        outputs = [nbformat.v4.new_output("display_data", o.data, metadata=o.metadata) for o in captured.outputs]
-    finally:
-        InteractiveShell.clear_instance()
-    assert golden_facts.glued(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=outputs)])) == {
-        "h-a": "x"
-    }
+def test_the_tool_reads_what_was_glued():
+    kind = "application/papermill.record/text/plain"
+    glued = nbformat.v4.new_output(
+        "display_data", {kind: "'1 to 2'"}, metadata={"scrapbook": {"name": "h-a", "mime_prefix": kind[:-10]}}
+    )
+    shown = nbformat.v4.new_output("display_data", {"text/plain": "'no fact'"})
+    cell = nbformat.v4.new_code_cell(outputs=[shown, glued])
+    assert golden_facts.glued(nbformat.v4.new_notebook(cells=[cell])) == {"h-a": "1 to 2"}
 
 
 def test_a_name_given_twice_is_refused_with_one_sentence(book):

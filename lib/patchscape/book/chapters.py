@@ -164,7 +164,7 @@ def _execution() -> int:
     """The number of the cell that runs, as in its brackets; 0 outside of notebooks."""
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
-    return shell.execution_count if shell else 0
+    return shell.execution_count if hasattr(shell, "kernel") else 0
 
 
 def begin(chapter: str, namespace: MutableMapping[str, Any]) -> Chapter:

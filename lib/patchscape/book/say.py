@@ -134,8 +134,7 @@ def table(
     by_column = (
         {words.get(column, column): how for column, how in digits.items()} if isinstance(digits, Mapping) else {}
     )
-    shown = frame.rename(columns=words).rename_axis(index=words)
-    shown.columns.names = [None] * shown.columns.nlevels
+    shown = frame.rename(columns=words).rename_axis(index=words, columns=words)
     formats = {column: f"{{:{by_column.get(column, one)}}}" for column in shown.select_dtypes("floating")}
     style = shown.style.set_caption(caption).format(formats, na_rep="")
     numbered = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
