@@ -23,6 +23,14 @@ def test_a_number_of_the_book_has_not_moved():
     assert not moved, "\n".join([*moved, "If that is right: python tools/golden_facts.py"])
 
 
+def test_a_book_that_lacks_a_chapter_has_no_facts_to_compare(tmp_path):
+    with pytest.raises(FileNotFoundError, match="the book is not built: run `make book` first"):
+        golden_facts.of_the_book(tmp_path)
+    (tmp_path / "jupyter-cache-0").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"01_architecture[.]ipynb is not in the book that was"):
+        golden_facts.of_the_book(tmp_path)
+
+
 def test_a_fact_that_moves_appears_or_goes_is_told():
     before = {"02_theory": {"t-a": "1", "t-b": "2", "t-c": "3"}}
     after = {"02_theory": {"t-a": "1", "t-b": "2.1"}, "03_hessian": {"h-a": "0"}}

@@ -22,7 +22,8 @@ COMPUTED = (
     *("arch-loss*", "arch-sure", "arch-guess", "arch-rms", "arch-logit-rms", "arch-worst-*", "arch-first-ours"),
     *("t-points", "t-broken", "t-images", "t-seeds", "t-slack-*", "t-rho", "t-trace*-live", "t-top-live"),
     *("s-size", "s-classes", "s-count", "s-images", "s-gap", "s-loss", "s-top", "s-low", "s-gradient", "s-flat*"),
-    *("s-share", "s-overlap", "s-beyond", "s-chance", "s-trace*", "s-steps", "s-hits-*", "s-runs", "c-copies"),
+    *("s-share", "s-overlap", "s-beyond", "s-chance", "s-trace*", "s-steps", "s-hits-*", "s-runs", "c-copies", "b-*"),
+    *("h-again-*", "l-images", "l-worst", "l-median", "l-ends-*", "l-null-*"),
 )
 TIMED = ("v-rate", "v-gap", "v-images")  # not kept either: times on the machine that builds the book
 
@@ -56,15 +57,20 @@ def of_the_book(build: Path = ROOT / "_build") -> Facts:
         By chapter.
 
     Raises:
-        FileNotFoundError: if no book has been built.
+        FileNotFoundError: if no book has been built, or a chapter has changed since.
     """
     caches = sorted(build.glob("jupyter-cache-*"), key=lambda path: path.stat().st_mtime)
     if not caches:
         raise FileNotFoundError("the book is not built: run `make book` first")
-    known = get_cache(caches[-1])
-    found = {Path(record.uri).stem: known.get_cache_bundle(record.pk).nb for record in known.list_cache_records()}
-    chapters = {path.stem for path in (ROOT / "chapters").glob("*.ipynb")}
-    return {name: kept for name in sorted(chapters & set(found)) if (kept := stored(glued(found[name])))}
+    known, found = get_cache(caches[-1]), {}
+    for path in sorted((ROOT / "chapters").glob("*.ipynb")):
+        try:
+            record = known.match_cache_notebook(nbformat.read(path, 4))
+        except KeyError:
+            raise FileNotFoundError(f"{path.name} is not in the book that was built: run `make book` first") from None
+        if kept := stored(glued(known.get_cache_bundle(record.pk).nb)):
+            found[path.stem] = kept
+    return found
 
 
 def moved(before: Facts, after: Facts) -> list[str]:
