@@ -57,7 +57,7 @@ def test_chapter_uses_the_plain_python_kernel(path):
 def test_chapter_checks_its_parameters_in_its_first_code_cell_after_them(path):
     cells = code_cells(path)
     after = cells[cells.index(parameters_cell(path)) + 1]
-    assert re.search(rf"""check_parameters\(["']{path.stem}["'], globals\(\)\)""", after.source)
+    assert re.search(rf"""chapters\.begin\(["']{path.stem}["'], globals\(\)\)""", after.source)
 
 
 @each_chapter
@@ -121,7 +121,7 @@ def folder(tmp_path):
                 "name: str = 'mnist'  # data set",
                 metadata={"tags": ["parameters"]},
             ),
-            cell('from patchscape.book.chapters import check_parameters\n\ncheck_parameters("01_tiny", globals())'),
+            cell('from patchscape.book import chapters\n\nbook = chapters.begin("01_tiny", globals())'),
             cell("result = depth * rate\nfor step in range(2):\n    pass"),
             cell(
                 "import os, pathlib\nfolder = os.environ.get('PATCHSCAPE_FIGURES')\n"
@@ -228,7 +228,7 @@ def test_papermill_itself_runs_a_chapter_and_rejects_a_misspelt_parameter(folder
     assert wrong.stderr.strip().splitlines()[-1] == (
         "ValueError: chapter 01_tiny has no parameter 'dept': "
         "did you mean 'depth'? Known: depth, rate, widths, quick, name. "
-        "Yours? Declare it in the parameters cell of 01_tiny.ipynb, or call check_parameters with your copy's name."
+        "Yours? Declare it in the parameters cell of 01_tiny.ipynb, or call chapters.begin with your copy's name."
     )
 
 

@@ -392,7 +392,7 @@ def test_declared_types_of_a_readers_own_chapter_are_checked(kind, good, bad, al
 def test_a_copy_under_another_name_is_told_how_to_have_parameters_of_its_own(extended):
     declared = chapters.declared_parameters(extended("mine.ipynb"))
     namespace = chapters.validate_parameters(PATHS["03_hessian"], {}) | {"my_note": "a", "rate": 0.1}
-    remedy = "Declare it in the parameters cell of 03_hessian.ipynb, or call check_parameters with your copy's name."
+    remedy = "Declare it in the parameters cell of 03_hessian.ipynb, or call chapters.begin with your copy's name."
     with pytest.raises(ValueError, match=re.escape(remedy)):
         chapters.check_parameters("03_hessian", dict(namespace))
     assert list(chapters.check_parameters("mine", dict(namespace))) == list(declared)

@@ -1,21 +1,31 @@
-"""Chapters as programs: their declared parameters, checks with clear sentences, runs through papermill."""
+"""Chapters as programs: their declared parameters, checks with clear sentences, what they say, runs through papermill.
+
+Importing this module is cheap, and `begin` looks at the parameters before it imports anything: a chapter that was given
+a wrong value stops at once.
+"""
 
 import ast
 import contextlib
 import difflib
+import json
 import os
 import reprlib
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from patchscape import runtime
 from patchscape.book.parameters import check_values
 from patchscape.store import records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 # No UTF-8, no day of any month, thousands of digits or brackets: PyYAML leaves them to what Python says.
@@ -88,11 +98,102 @@ def validate_parameters(path: str | Path, given: Mapping[str, Any]) -> dict[str,
     return check_values(chapter, values, declared)
 
 
+@dataclass(frozen=True)
+class Chapter:
+    """A running chapter, made by `begin`: where its figures and the facts of its text go.
+
+    Attributes:
+        name: file name without ending.
+        parameters: the value of every parameter.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    _said: dict[str, tuple[str, str, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def facts(self, prefix: str, **values: str | int) -> None:
+        """Hands numbers over to the text, where `{glue:text}` has them by the name prefix-name (`_` becomes `-`).
+
+        If PATCHSCAPE_FIGURES names a folder, facts-NN.json there holds all facts of the chapter so far.
+
+        Args:
+            prefix: letters before every name, such as "t-slack".
+            **values: what the page is to show: text, or a whole number.
+
+        Raises:
+            ValueError: if a number has digits to be chosen, or the name has been given before.
+        """
+        from myst_nb import glue
+
+        # A reader may run a cell again, which keeps its name as long as its text is the same.
+        cell, run = sys._getframe(1).f_code.co_filename, _execution()
+        for key, value in values.items():
+            name, text = f"{prefix}-{key}".replace("_", "-"), str(value)
+            if isinstance(value, float):
+                raise ValueError(f"the fact {name!r} was given {value!r}: give text, with as many digits as are meant.")
+            _, before, earlier = self._said.get(name, ("", cell, -1))
+            if before != cell or earlier == run:
+                raise ValueError(
+                    f"the fact {name!r} of chapter {self.name} is given twice: rename one of them, or, if a cell was "
+                    "changed, run the chapter again from its parameters on."
+                )
+            self._said[name] = text, cell, run
+            glue(name, text, display=False)
+        if folder := os.environ.get("PATCHSCAPE_FIGURES"):
+            found = {name: text for name, (text, *_) in self._said.items()}
+            made = {"chapter": self.name, "parameters": dict(self.parameters), "facts": found}
+            content = json.dumps(made | {"provenance": records.provenance()}, indent=2, ensure_ascii=False) + "\n"
+            records.write_bytes(Path(folder) / f"facts-{self.name[:2]}.json", content.encode())
+
+    def figure(self, fig: "Figure", name: str) -> "Figure":
+        """Writes a figure and what belongs to it where the reader wants it (`patchscape.figures.save`).
+
+        Args:
+            fig: the figure.
+            name: stable file stem, such as "03-lambda-against-n".
+
+        Returns:
+            The figure.
+        """
+        from patchscape.figures import style
+
+        return style.save(fig, name, self.parameters)
+
+
+def _execution() -> int:
+    """The number of the cell that runs, as in its brackets; 0 outside of notebooks."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    return shell.execution_count if hasattr(shell, "kernel") else 0
+
+
+def begin(chapter: str, namespace: MutableMapping[str, Any]) -> Chapter:
+    """Checks the parameters of a running chapter, then sets the style of its figures.
+
+    Each chapter calls `book = chapters.begin("03_hessian", globals())` first thing after its parameters cell.
+
+    Args:
+        chapter: the chapter's name (file name without ending).
+        namespace: the notebook's `globals()`.
+
+    Returns:
+        The chapter, which takes its figures and facts.
+
+    Raises:
+        ValueError: as `check_parameters` does.
+    """
+    parameters = check_parameters(chapter, namespace)
+    from patchscape.figures import style
+
+    style.use_style()
+    return Chapter(chapter, parameters)
+
+
 def check_parameters(chapter: str, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
     """Stop a running chapter whose parameters are misspelt or not allowed.
 
-    Each chapter calls `parameters = check_parameters("03_hessian", globals())` first thing after its parameters cell:
-    papermill itself only warns about an unknown name. The declaration is read from the notebook on disk.
+    `begin` calls it first thing: papermill itself only warns about an unknown name. The declaration is read from the
+    notebook on disk.
     Looked at are plain variables without a leading underscore which the chapter does not assign itself; in a
     live session only those from the parameters cell and from the cell that papermill injects, so that a
     reader's own variables do no harm. A number that was given as text is put back as a number. The call also sets the
@@ -340,7 +441,7 @@ def make_figures(
             finally:
                 written += [path.replace(out_dir / path.name) for path in sorted(Path(fresh).iterdir())]
     if not written:
-        raise ValueError("the chapters ran but saved no figure: they should call patchscape.figures.save.")
+        raise ValueError("the chapters ran but saved no figure: they should call book.figure.")
     return written, notebooks
 
 
@@ -362,9 +463,7 @@ def _unknown(kind: str, name: object, known: Iterable[str], where: str) -> str:
 
 
 def _unknown_parameter(name: str, declared: Iterable[str], chapter: str) -> str:
-    own = (
-        f"Yours? Declare it in the parameters cell of {chapter}.ipynb, or call check_parameters with your copy's name."
-    )
+    own = f"Yours? Declare it in the parameters cell of {chapter}.ipynb, or call chapters.begin with your copy's name."
     return f"{_unknown('parameter', name, declared, f'chapter {chapter}')} {own}"
 
 
