@@ -113,7 +113,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         impurity=impurity,
         gauss_newton_trace=float(np.trace(gauss_newton)),
         typical_trace=float(law.trace(impurity, n, cfg.factor, m, cfg.n_qubits)),
-        expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).eigenvalues[0]),
+        expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).phi[0]),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),
     )

@@ -123,7 +123,7 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
 def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
     """Adds to the curvature file of a job what older code, or a lower level, did not measure.
 
-    Losses and accuracies at the minima, traces of G, what T4 and T5 expect, and for level "leading" the spectrum.
+    Losses and accuracies at the minima, traces of G, what E1 and E2 expect, and for level "leading" the spectrum.
 
     Args:
         job: the job.

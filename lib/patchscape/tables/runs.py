@@ -103,9 +103,8 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
         row |= {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
         if "eigenvalues" in found:
             row["outlier_sum"] = float(found["eigenvalues"][: run.classes - 1].sum())
-        if "expected_gauss_newton" in found:
-            pixels = law.with_pixels(cfg.n_qubits, cfg.n_params_per_qnn, cfg.shared_bias)
-            row["expected_lambda_max"] = float(found["expected_gauss_newton"][0]) * pixels
+        if "expected_all" in found:
+            row["expected_lambda_max"] = float(found["expected_all"][0])
         if "gauss_newton_blocks" in found:
             blocks, rest = found["gauss_newton_blocks"], found["residual_blocks"]
             row["coherence"] = law.coherence(row["gauss_newton_phi"], blocks)
