@@ -1,4 +1,4 @@
-"""Estimates T4 and T5 against random matrices, random circuits and dense matrices."""
+"""Estimates E1 and E2 against random matrices, random circuits and dense matrices."""
 
 from functools import reduce
 

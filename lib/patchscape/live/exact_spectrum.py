@@ -96,7 +96,7 @@ def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
         depth: layers per block.
 
     Returns:
-        By number of patches, (n,): the mean over pairs of different images of `estimates.similarity`, for angles of blocks.
+        By number of patches, (n,): mean of the `blocks` of `estimates.similarity` over pairs of different images.
     """
     found = {}
     for item in tables.runs.read(grid):

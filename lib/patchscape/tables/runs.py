@@ -148,13 +148,13 @@ def with_law(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_factors(table: pd.DataFrame) -> pd.DataFrame:
-    """Takes the constant of the scaling law apart, into what the estimate T4 expects and the factors that remain.
+    """Takes the constant of the scaling law apart, into what the estimate E1 expects and the factors that remain.
 
     Args:
         table: from `with_law`, with n_qubits and the columns of a curvature file.
 
     Returns:
-        The rows with a stored trace, and typical_trace (what T4 expects the trace of G on phi to be, nats per rad^2)
+        The rows with a stored trace, and typical_trace (what E1 expects the trace of G on phi to be, nats per rad^2)
         and the factors, whose product is kappa / (2 s^2) with s^2 = `law.typical_square`:
         of_loss = impurity / (2 loss_factor), of_derivatives = trace / typical_trace, of_bias = trace on all parameters
         / trace on phi, of_spectrum = lambda_max(G) / trace on all parameters, of_residual = lambda_max(H) /

@@ -95,8 +95,8 @@ def expected(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
         grid: name of the grid.
 
     Returns:
-        By number of patches and depth: measured (of H) and expected (of G), on all parameters, (S, 12) each, as shares of the
-        trace that E1 expects, a shared pixel counting as one more angle of every circuit.
+        By number of patches and depth: measured (of H) and expected (of G), (S, 12) each, on all parameters, as shares
+        of the trace that E1 expects, a shared pixel counting as one more angle of every circuit.
     """
     found: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
     for item in sorted(runs.read(grid), key=lambda item: (item.run.model.n_patches, item.run.model.depth)):
