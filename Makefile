@@ -91,7 +91,7 @@ figures: env ## run all chapters with PARAMS=params/quick.yaml and write every f
 lab: env ## open the chapters in JupyterLab
 	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/chapters/01_architecture.ipynb
 
-grid: env known-grid .venv-grid/installed ## run what is missing of GRID=smoke (or laptop, controls, paper, datasets); GRID_ARGS=-n only shows it
+grid: env known-grid .venv-grid/installed ## run what is missing of GRID=smoke (or laptop, controls, paper, datasets, chapters); GRID_ARGS=-n only shows it
 	@PATCHSCAPE="$(CURDIR)/$(BIN)/patchscape" .venv-grid/bin/snakemake -s workflow/Snakefile \
 		--profile workflow/profiles/$(PROFILE) $(GRID_ARGS) --config grid=$(GRID)
 
@@ -126,7 +126,7 @@ bench: ## time the simulator against others side by side (own environment; about
 	@.venv-bench/bin/$(PIP) --no-deps -e . torchquantum==0.1.7
 	@.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
 
-chapters: env ## measure seconds and peak memory of every chapter for the page Status (about ten minutes)
+chapters: env ## measure seconds and peak memory of every chapter for the page Status (about five minutes)
 	@$(BIN)/python benchmarks/chapters.py $(CHAPTERS)
 
 screenshots: env ## take pictures of every page of the built book: desktop, phone, dark, print (out/screenshots)

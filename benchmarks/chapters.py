@@ -5,7 +5,7 @@ Usage: make chapters (or: python benchmarks/chapters.py [NAME ...]). Results: da
 Chapters run one at a time, with the values of their parameters cell: the quick tier, as in the built book. Memory is
 the largest resident set of one process of the run, as Linux counts it: the notebook kernel's, because papermill itself
 is smaller. Just before each, a matrix product is timed: seconds say little without the speed of the machine at that
-moment.
+moment. What JAX compiles is counted in the kernel (`compilations.py`).
 """
 
 import argparse
@@ -31,13 +31,16 @@ def measure(path: Path) -> dict[str, float]:
         path: the notebook.
 
     Returns:
-        seconds (wall), cpu_s (processor seconds, user and system), peak_mb (MiB).
+        seconds (wall), cpu_s (processor seconds, user and system), peak_mb (MiB), compilations (programs that JAX
+        compiled), compile_s (wall seconds of that, added up over programs, tracing and lowering included).
 
     Raises:
         RuntimeError: if the chapter fails.
     """
-    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
     with tempfile.TemporaryDirectory() as folder:
+        counted = Path(folder) / "compilations.json"
+        environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false", "PATCHSCAPE_COMPILATIONS": str(counted)}
+        environment["PYTHONSTARTUP"] = str(Path(__file__).with_name("compilations.py"))
         command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(path)]
         command += [str(Path(folder) / path.name), "--cwd", str(path.parent)]
         start = time.perf_counter()
@@ -45,10 +48,11 @@ def measure(path: Path) -> dict[str, float]:
         _, status, usage = os.wait4(process.pid, 0)  # counts the descendants that have ended too
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"chapter {path.stem} failed: see the message above.")
+        if process.returncode:
+            raise RuntimeError(f"chapter {path.stem} failed: see the message above.")
+        compiled = json.loads(counted.read_text(encoding="utf-8"))
     figures = {"seconds": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
-    return {name: round(value, 1) for name, value in figures.items()}
+    return {name: round(value, 1) for name, value in (figures | compiled).items()}
 
 
 def main() -> None:

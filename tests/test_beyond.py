@@ -46,6 +46,15 @@ def test_noise_pulls_every_expectation_value_towards_zero_and_none_is_the_circui
     np.testing.assert_allclose(noisy(phi, x, 0.75), 0, atol=1e-6)  # completely depolarising
 
 
+@pytest.mark.parametrize(("q", "depth"), [(2, 2), (4, 1)])
+def test_noise_is_the_depolarising_channel_of_pennylane(q, depth):
+    cfg = ModelConfig(n_patches=1, depth=depth, n_qubits=q, image_side=q, n_classes=2 * q, shared_bias=False)
+    phi, x = RNG.uniform(0, 3, cfg.n_params_per_qnn), RNG.uniform(0, 1, (2, q * q))
+    node, noisy = ansatz.qnode(cfg, device="default.mixed"), jax.jit(beyond.noisy_circuit(cfg).outputs)
+    expected = [node(phi, row, 0.02) for row in x]
+    np.testing.assert_allclose(noisy(jnp.asarray(phi), x, 0.02), expected, atol=2e-6)
+
+
 def test_a_minimum_is_trained_and_its_eigenvalue_is_that_of_the_dense_hessian():
     function, other = beyond.tanh_layer(CFG), CFG.model_copy(update={"n_patches": 1})
     table, (of_one, ends) = beyond.minima(function, [other, CFG], IMAGES, seeds=[0, 1], steps=30, learning_rate=0.1)

@@ -1,6 +1,7 @@
 """The chapters as notebooks and as programs."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -249,3 +250,20 @@ def test_a_wrong_parameter_file_is_rejected_before_anything_runs(tiny, folder, t
 def test_a_folder_without_chapters_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no chapters"):
         chapters.find_chapters(tmp_path)
+
+
+@pytest.mark.slow
+def test_what_a_chapter_compiles_is_counted_in_its_kernel(tmp_path):
+    spec = importlib.util.spec_from_file_location("measured", ROOT / "benchmarks" / "chapters.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    found = {}
+    for programs in (0, 3):
+        source = f"import jax\nfor k in range({programs}):\n    jax.jit(lambda x: x + k)(1.0)"
+        cells = [nbformat.v4.new_code_cell(source)]
+        kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+        nbformat.write(nbformat.v4.new_notebook(metadata=kernel, cells=cells), tmp_path / "tiny.ipynb")
+        found[programs] = benchmark.measure(tmp_path / "tiny.ipynb")
+    assert [found[programs]["compilations"] for programs in found] == [0, 3]
+    assert found[0]["compile_s"] == 0
+    assert found[3]["seconds"] > 0

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from patchscape import cli, config, tables
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 from patchscape.learning import data
+from patchscape.live import sweeps
 from patchscape.store import files, grids, records
 from patchscape.study import jobs, whole
 
@@ -68,6 +69,32 @@ def test_a_file_of_older_code_is_completed(done, tmp_path):
     before = path.read_bytes()
     jobs.complete(JOB, tmp_path)
     assert path.read_bytes() == before
+
+
+def test_a_chapter_reads_what_it_would_train(tmp_path, monkeypatch):
+    job = JOB._replace(level="ends", keep_path=True)
+    jobs.train(job, tmp_path)
+    jobs.measure(job, tmp_path)
+    monkeypatch.setattr(tables.runs, "folder_of", lambda grid: tmp_path)
+    images = data.load_run(RUN)
+    read, was_stored = sweeps.train_or_read(RUN, images, job.seeds)
+    trained, was_trained = sweeps.train_or_read(RUN.model_copy(update={"seed": 1}), images, (1, 0))
+    assert (was_stored, was_trained) == (True, False)  # other seeds, in another order
+    for name in ("batch_loss", "test_loss", "minimum_epoch", "ensemble_test_loss", "trajectory"):
+        np.testing.assert_allclose(getattr(read, name)[::-1], getattr(trained, name), rtol=1e-4, atol=1e-5)
+    for name in ("minimum", "final"):
+        for key, value in getattr(trained, name).items():
+            np.testing.assert_allclose(getattr(read, name)[key][::-1], value, atol=1e-4)
+
+    table = sweeps.hessian_sweep([RUN], job.seeds)
+    monkeypatch.setattr(tables.runs, "of_chapter", lambda run, seeds: None)
+    other = sweeps.hessian_sweep([RUN], job.seeds)
+    assert (table.stored.all(), other.stored.any()) == (True, False)
+    assert table.seed.tolist() == other.seed.tolist()
+    assert table.converged.all()
+    for name, tolerance in {"train_loss": 1e-4, "lambda_max": 2e-3, "gradient_norm": 1e-3, "scaled": 2e-3}.items():
+        np.testing.assert_allclose(table[name], other[name], rtol=tolerance)
+    assert np.all(np.abs(table.lambda_min - other.lambda_min) < 2e-3 * other.lambda_max)
 
 
 def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_path):

@@ -18,7 +18,7 @@ CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_enable_xla_caches")
 @pytest.mark.parametrize(
     ("jaxlib", "asked", "flags"),
     [
-        ("0.10.9", None, "--xla_cpu_use_fusion_emitters=false"),
+        ("0.10.9", None, "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"),
         ("0.10.9", "--xla_a=b", "--xla_a=b"),
         ("0.11.0", None, None),
     ],

@@ -35,6 +35,7 @@ def test_every_captioned_figure_is_listed_once(figures):
         ("fig-bound-stored", ("laptop",)),
         ("fig-scaling-law", ("controls", "laptop", "published/eigenvalues.csv")),
         ("fig-eight", ("laptop",)),
+        ("fig-lambda-sweeps", ("chapters",)),
         ("fig-replay", ("published/training_log_epoch0.csv", "replay")),
         ("fig-others", ("results/benchmarks.json",)),
     ],
@@ -93,9 +94,11 @@ def test_chapter_costs_are_read_in_the_order_of_the_book(tmp_path, monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path))
     assert status.chapters().empty
     row = {"seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, "gflop_per_s": 4.0, "provenance": MEASURED}
+    counted = {"compilations": 5.0, "compile_s": 6.0}
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "chapters.json").write_text(json.dumps({"02_b": row, "01_a": row}))
+    (tmp_path / "results" / "chapters.json").write_text(json.dumps({"02_b": row, "01_a": row | counted}))
     table = status.chapters()
     assert list(table.chapter) == ["01_a", "02_b"]
     numbers = {"seconds": 1.0, "cpu_s": 2.0, "peak_mb": 3.0, "gflop_per_s": 4.0}
-    assert table.loc[0].to_dict() == {"chapter": "01_a", **numbers, **MEASURED}
+    assert table.loc[0].to_dict() == {"chapter": "01_a", **numbers, **counted, **MEASURED}
+    assert table.loc[1, list(counted)].isna().all()  # measured before anything was counted

@@ -158,12 +158,13 @@ def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
         assert pair.lambda_max.n == len(grids.SEEDS)
 
 
-def test_ensembles_gain_where_the_protocol_is_the_papers_and_not_in_the_small_runs():
+def test_ensembles_lower_the_loss_where_the_protocol_is_the_papers_and_gain_accuracy_on_average_there_only():
     """The verdict of the chapter on the landscape, over what is stored."""
     whole = tables.published.side_by_side().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])
     assert len(whole) >= 3
     assert (whole.ensemble_test_loss < whole.test_loss).all()
-    assert (whole.ensemble_test_accuracy > whole.test_accuracy).all()
+    gain = (whole.ensemble_test_accuracy - whole.test_accuracy).to_numpy()
+    assert gain.mean() > 0 > gain.min()  # on average; (4, 150) loses four images of 10,000
     small = tables.runs.table(["laptop"]).dropna(subset=["ensemble_test_loss"])
     assert len(small)
     assert (small.ensemble_test_accuracy < small.test_accuracy).all()

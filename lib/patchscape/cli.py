@@ -34,7 +34,7 @@ class _OneSentence(TyperGroup):
 app = typer.Typer(cls=_OneSentence, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 # The names of the grids are written out, because reading them takes a second that `--help` need not take.
-Grid = Literal["laptop", "controls", "paper", "datasets", "smoke"]
+Grid = Literal["laptop", "controls", "paper", "datasets", "chapters", "smoke"]
 GridName = Annotated[Grid, typer.Argument(help="which grid; smoke takes seconds, to try out")]
 JobName = Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")]
 RunFile = Annotated[
@@ -227,6 +227,27 @@ def landscape(
     _need_folder(out)
     _say(f"training again, then computing planes and lines of {name}")
     typer.echo(views.make(wanted, folder or stored / grid, out, seed or [0]))
+
+
+@app.command()
+def redraw(
+    grid: GridName,
+    name: JobName,
+    seed: Seeds = None,
+    folder: Folder = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where to store; default data/results/redrawn")
+    ] = None,
+) -> None:
+    """Store what the Gauss-Newton matrix at minima of a job would be with blocks drawn anew (default: all seeds)."""
+    from patchscape.store import files
+    from patchscape.study import redrawn
+
+    wanted, stored = _job(grid, name), files.data_folder() / "results"
+    _need_device()
+    out = stored / "redrawn" if out is None else out
+    _need_folder(out)
+    typer.echo(redrawn.make(wanted, folder or stored / grid, out, seed, progress=True))
 
 
 @app.command("results")

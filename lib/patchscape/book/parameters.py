@@ -261,7 +261,7 @@ class Controls(Chapter):
     """Chapter 7."""
 
     quantity: Literal["lambda_max", "gauss_newton"]
-    seeds: _within(int, 5, 10)  # ten are stored; a bootstrap of four may draw one only
+    seeds: _within(int, 5, 10)  # ten are stored; below five, values are shown in place of intervals
     replicas: Several[_within(int, 1, 36)]
 
     def _models(self) -> list[ModelConfig]:

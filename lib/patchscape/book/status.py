@@ -15,6 +15,8 @@ from patchscape.store import files, grids
 _RUNS = {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))}
 # What the readers called in chapters open: folders of data/results, or files below data.
 _READERS = {
+    "sweeps.hessian_sweep": {"chapters"},
+    "sweeps.train_or_read": {"chapters"},
     "tables.published.eigenvalues": {"published/eigenvalues.csv"},
     "tables.published.replays": {"replay", "published/training_log_epoch0.csv"},
     "tables.published.side_by_side": _RUNS,
@@ -42,12 +44,13 @@ def chapters() -> pd.DataFrame:
 
     Returns:
         One row per chapter: chapter, seconds (wall), cpu_s (processor seconds), peak_mb (MiB of the largest process,
-        which is the notebook kernel), gflop_per_s (1e9 operations per second of a single-precision matrix product just
+        which is the notebook kernel), compilations (programs that JAX compiled) and compile_s (wall seconds of that;
+        both NaN if not counted), gflop_per_s (1e9 operations per second of a single-precision matrix product just
         before, NaN if it was not timed), code, created. Empty if nothing is stored.
     """
     path = files.data_folder() / "results" / "chapters.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    columns = ["chapter", "seconds", "cpu_s", "peak_mb", "gflop_per_s", "code", "created"]
+    columns = ["chapter", "seconds", "cpu_s", "peak_mb", "compilations", "compile_s", "gflop_per_s", "code", "created"]
     return pd.DataFrame(
         [
             {"chapter": name, **row, **{key: row["provenance"][key] for key in ("code", "created")}}
@@ -145,7 +148,7 @@ def _changed(statement: ast.stmt) -> Iterable[str]:
 
 
 def _stored_grids() -> set[str]:
-    return {name for name in grids.stored() if (files.data_folder() / "results" / name).is_dir()}
+    return {name for name in grids.study() if (files.data_folder() / "results" / name).is_dir()}
 
 
 def _texts(tree: ast.AST) -> Iterable[str]:

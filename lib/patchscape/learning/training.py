@@ -350,3 +350,32 @@ def store(
         "provenance": records.provenance(),
     }
     records.write(path, arrays, meta)
+
+
+def restore(record: records.Record) -> Trained:
+    """Makes of a run file what `train` returned.
+
+    Args:
+        record: of a run file that keeps the path, and the parameters after the last epoch as `final/...`.
+
+    Returns:
+        The trained runs.
+
+    Raises:
+        KeyError: if the file does not keep them.
+    """
+    arrays, meta = record.arrays, record.meta
+
+    def parameters(where: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(where): value for name, value in arrays.items() if name.startswith(where)}
+
+    names = ("batch_loss", *_CURVES, "minimum_epoch", "ensemble_test_loss", "ensemble_test_accuracy", "trajectory")
+    return Trained(
+        seeds=np.array(meta["seeds"]),
+        **{name: arrays[name] for name in names},
+        minimum=parameters("minimum/"),
+        final=parameters("final/"),
+        wall_s=meta["wall_s"],
+        fingerprint=meta["images"],
+        codes=tuple(meta["codes"]),
+    )

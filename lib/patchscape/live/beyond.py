@@ -4,8 +4,8 @@ All are trained in one way and measured in one way, so that only the function of
 images in one batch, no shared bias.
 """
 
+import functools
 import itertools
-import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
+from jax import lax
 
 from patchscape import law, runtime
 from patchscape.circuit import ansatz, simulator
-from patchscape.circuit.blocks import kron
+from patchscape.circuit.blocks import basis_bits, einsum, kron
 from patchscape.config import ModelConfig
 from patchscape.learning import data, model
 from patchscape.numerics import products, spectra
@@ -119,19 +120,103 @@ def _observables(cfg: ModelConfig) -> np.ndarray:
     return np.array(found, np.float32)
 
 
+class _Gates(NamedTuple):
+    """Gates as maps of the expectation values v (D,) of all D = 4^q Pauli strings; arrays may have leading axes.
+
+    A gate makes of v: (keep + cos(angle) turn) v + sin(angle) move v. Noise of probability p then multiplies each
+    string by 1 - 4 p / 3 to the power touched.
+
+    Attributes:
+        keep: (D,) 1 for strings that commute with the generator.
+        turn: (D,) 1 for the others.
+        move: (D, D).
+        touched: (D,) on how many of the gate's wires a string is not the identity.
+        index: of the angle.
+        fixed: whether the gate has no angle: it is `move` then.
+    """
+
+    keep: np.ndarray
+    turn: np.ndarray
+    move: np.ndarray
+    touched: np.ndarray
+    index: np.ndarray
+    fixed: np.ndarray
+
+
+def _pauli_gates(cfg: ModelConfig) -> tuple[_Gates, _Gates]:
+    """The gates before, between and after pixels (pixels + 1, L), padded with gates that do nothing, and at pixels."""
+    q = cfg.n_qubits
+    single = np.array([np.eye(2), [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], np.diag([1, -1])])
+    strings = list(itertools.product(range(4), repeat=q))
+    paulis = np.array([functools.reduce(np.kron, single[list(string)]) for string in strings])
+    size = len(strings)
+
+    def of(maps: np.ndarray) -> np.ndarray:
+        return np.einsum("aij,bji->ab", paulis, maps).real / 2**q
+
+    def gate(g: ansatz.Gate) -> _Gates:
+        touched = (np.array(strings)[:, list(g.wires)] > 0).sum(1)
+        if g.name == "CZ":
+            cz = 1 - 2 * basis_bits(q)[:, list(g.wires)].prod(1)
+            return _Gates(np.zeros(size), np.zeros(size), of(cz[:, None] * paulis * cz), touched, 0, True)
+        axis = paulis[strings.index(tuple("IXYZ".index(g.name[1]) * (g.wires[0] == k) for k in range(q)))]
+        left, right = axis @ paulis, paulis @ axis
+        keep = np.isclose(left, right).all((1, 2))
+        return _Gates(keep, ~keep, of(-0.5j * (left - right)), touched, g.index, False)
+
+    nothing = _Gates(np.ones(size), np.zeros(size), np.zeros((size, size)), np.zeros(size), 0, False)
+    pixels, between = [], [[]]
+    for g in ansatz.gates(cfg):
+        if g.source == "pixel":
+            pixels.append(gate(g))
+            between.append([])
+        else:
+            between[-1].append(gate(g))
+    longest = max(map(len, between))
+    rows = [_stacked([*row, *[nothing] * (longest - len(row))]) for row in between]
+    return _stacked(rows), _stacked(pixels)
+
+
+def _stacked(gates: Sequence[_Gates]) -> _Gates:
+    return _Gates(*(np.stack(field) for field in zip(*gates, strict=True)))
+
+
 def noisy_circuit(cfg: ModelConfig) -> PatchFunction:
     """Returns the circuit of the paper with a depolarising channel after every gate, on each of its wires.
 
-    Simulated with density matrices (PennyLane's `default.mixed`); the noise is the channel's probability.
+    The noise is the channel's probability, as PennyLane has it. The state is the expectation values of all 4^q Pauli
+    strings: rotations turn them, controlled-Z gates permute them, noise shrinks them. What lies between two pixels is
+    the same for all images, one matrix. Made for few wires: the tables hold 16^q numbers for each gate.
     """
-    node = ansatz.qnode(cfg, device="default.mixed", diff_method="backprop")
-    over_images = jax.vmap(lambda phi, x, noise: jnp.stack(node(phi, x, noise)), in_axes=(None, 0, None))
+    between, pixels = _pauli_gates(cfg)
+    strings = list(itertools.product("IXYZ", repeat=cfg.n_qubits))
+    start = np.array([float(set(string) <= {"I", "Z"}) for string in strings])
+    measured = [
+        next(i for i, s in enumerate(strings) if s[wire] == axis and s.count("I") == cfg.n_qubits - 1)
+        for axis, wire in ansatz.observables(cfg)
+    ]
 
     def outputs(phi: Array, x: Array, noise: Array) -> Array:
-        with warnings.catch_warnings():  # PennyLane asks for double precision, and for what JAX is about to drop
-            warnings.filterwarnings("ignore", "Explicitly requested dtype")
-            warnings.filterwarnings("ignore", "jax.core.is_concrete")
-            return over_images(phi, x, noise)
+        cast = functools.partial(jax.tree.map, lambda a: jnp.asarray(a, None if a.dtype.kind in "bi" else phi.dtype))
+
+        def act(v: Array, gate: _Gates, angle: Array) -> Array:
+            cosine, sine = jnp.cos(angle), jnp.where(gate.fixed, 1, jnp.sin(angle))
+            moved = sine * einsum("ab,bn->an", gate.move, v)
+            shrunk = (1 - 4 / 3 * noise) ** gate.touched[:, None]
+            return shrunk * ((gate.keep[:, None] + cosine * gate.turn[:, None]) * v + moved)
+
+        def matrix(gates: _Gates) -> Array:
+            identity = jnp.eye(len(start), dtype=phi.dtype)
+            return lax.scan(lambda m, gate: (act(m, gate, phi[gate.index]), None), identity, gates)[0]
+
+        first, *_ = matrices = jax.vmap(matrix)(cast(between))
+
+        def stage(v: Array, step: tuple[_Gates, Array]) -> tuple[Array, None]:
+            gate, after = step
+            return einsum("ab,bn->an", after, act(v, gate, x[:, gate.index])), None
+
+        begin = jnp.broadcast_to((first @ cast(start))[:, None], (len(start), len(x)))
+        return lax.scan(stage, begin, (cast(pixels), matrices[1:]))[0][np.array(measured)].T
 
     return PatchFunction(outputs, _angles(cfg.n_params_per_qnn))
 
@@ -178,9 +263,9 @@ def minima(
         def one(circuit):
             phi, x, used = circuit
             nothing = lambda: jnp.zeros((len(labels), cfgs[0].n_classes), phi.dtype)  # noqa: E731
-            return jax.lax.cond(used, lambda: outputs(phi, x, strength), nothing)
+            return lax.cond(used, lambda: outputs(phi, x, strength), nothing)
 
-        return factor * jax.lax.map(one, (phi, patches, used)).sum(0)
+        return factor * lax.map(one, (phi, patches, used)).sum(0)
 
     def loss_and_accuracy(phi, *rest):
         z = logits(phi, *rest)
@@ -198,7 +283,7 @@ def minima(
                 return (optax.apply_updates(phi, updates), state), values
 
             # One step more than asked for: its rate is zero, and it evaluates where the last one led.
-            (phi, _), values = jax.lax.scan(step, (phi, optimiser.init(phi)), length=steps + 1)
+            (phi, _), values = lax.scan(step, (phi, optimiser.init(phi)), length=steps + 1)
             return phi, *(value[-1] for value in values)
 
         return jax.vmap(one_run)(phi, strength)

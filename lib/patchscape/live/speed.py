@@ -16,6 +16,9 @@ from patchscape.config import ModelConfig
 from patchscape.learning import model
 from patchscape.store import files
 
+# XLA's default. A chapter asks for less (`runtime.compile_fast`), which would show in what is timed.
+_OPTIMISED = {"xla_backend_optimization_level": 3}
+
 
 def operation_count(cfg: ModelConfig) -> dict[str, float]:
     """Counts the real operations (additions and multiplications) of a forward pass that go into matrix products.
@@ -69,7 +72,7 @@ def forward_times(cfgs: Sequence[ModelConfig], n_images: int, repeats: int) -> p
         side = cfg.image_side
         angles = jnp.asarray(np.random.default_rng(0).uniform(0, np.pi, (n_images, side, side)), jnp.float32)
         params = model.init(cfg, 0)
-        logits = jax.jit(lambda p, x, cfg=cfg: model.logits(cfg, p, x))
+        logits = jax.jit(lambda p, x, cfg=cfg: model.logits(cfg, p, x), compiler_options=_OPTIMISED)
         count = operation_count(cfg)
         rows.append(
             {

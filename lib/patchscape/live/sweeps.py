@@ -32,7 +32,10 @@ def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[s
     for number in range(len(minima["phi"])):
         columns, _ = measures.spectrum(cfg, *at({name: value[number] for name, value in minima.items()}), top=1)
         rows.append({name: float(value) for name, value in columns.items() if np.ndim(value) == 0})
-    table = pd.DataFrame(rows)
+    return _with_converged(pd.DataFrame(rows))
+
+
+def _with_converged(table: pd.DataFrame) -> pd.DataFrame:
     allowed = measures.TOLERANCE * table.lambda_max
     return table.assign(
         converged=table.lambda_max_residual <= allowed, converged_min=table.lambda_min_residual <= allowed
@@ -85,20 +88,48 @@ def train_and_measure(run: RunConfig, images: data.ImageData, seeds: Sequence[in
     return pd.concat([minima_table(run, trained), curvature_at_minima(run.model, images, trained.minimum)], axis=1)
 
 
+def train_or_read(run: RunConfig, images: data.ImageData, seeds: Sequence[int]) -> tuple[training.Trained, bool]:
+    """Reads the runs of one configuration from the grid `chapters`, or trains them if they are not stored there.
+
+    Args:
+        run: the configuration.
+        images: the data set.
+        seeds: one training run each.
+
+    Returns:
+        The trained runs, with their trajectory, and whether they were stored.
+
+    Raises:
+        ValueError: if a file is damaged, or belongs to other images.
+    """
+    found = tables.runs.of_chapter(run, seeds)
+    if found is None or "trajectory" not in found.record.arrays:
+        return training.train(run, images, seeds=seeds, keep_trajectory=True), False
+    data.check(run, images, found.record.meta["images"])  # refuses others
+    return training.restore(found.record), True
+
+
 def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFrame:
-    """Trains every configuration with every seed and measures the curvature at each minimum.
+    """The curvature at the minima of every configuration with every seed, read from the grid `chapters` or computed.
 
     Args:
         runs: configurations; all of one data set.
         seeds: one training run each.
 
     Returns:
-        The columns of `train_and_measure` and `scaled` = lambda_max n / (1 - exp(-loss)), one row per configuration and
-        seed.
+        The columns of `train_and_measure`, `scaled` = lambda_max n / (1 - exp(-loss)), and `stored`, whether the row
+        was read; one row per configuration and seed.
+
+    Raises:
+        ValueError: if a file is damaged.
     """
     found = []
     for run in runs:
-        found.append(train_and_measure(run, data.load_run(run), seeds))
+        kept = tables.runs.of_chapter(run, seeds)
+        if kept is not None and kept.curvature is not None:
+            found.append(_with_converged(tables.runs.rows("chapters", kept)).assign(stored=True))
+            continue
+        found.append(train_and_measure(run, data.load_run(run), seeds).assign(stored=False))
         runtime.release()  # another configuration needs programs of its own
     return tables.runs.with_scaled(pd.concat(found, ignore_index=True))
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from patchscape import config
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 
-Level = Literal["full", "core", "top", "leading"]
+Level = Literal["full", "core", "ends", "top", "leading"]
 LARGE = ("top", "leading")  # models that are too large for a dense matrix
 
 
@@ -22,15 +22,17 @@ class Job(NamedTuple):
         run: the configuration; its seed is the first one.
         seeds: one training run each.
         level: what is measured at the minima. "full": everything, also after refinement; "core": both ends of the
-            spectrum and the Gauss-Newton part; "top": the largest eigenvalue and the gradient, by products; "leading":
-            both ends of the spectrum and its density, by products.
+            spectrum and the Gauss-Newton part; "ends": both ends of the spectrum only; "top": the largest eigenvalue
+            and the gradient, by products; "leading": both ends of the spectrum and its density, by products.
         studies: names of the questions that this job helps to answer.
+        keep_path: whether the run file keeps phi after every epoch, and the parameters after the last.
     """
 
     run: RunConfig
     seeds: tuple[int, ...]
     level: Level
     studies: tuple[str, ...]
+    keep_path: bool = False
 
     @property
     def name(self) -> str:
@@ -104,6 +106,16 @@ def _datasets() -> Iterator[Job]:
         yield Job(laptop(n).model_copy(update={"dataset": "fashion_mnist"}), SEEDS, "core", ("fashion",))
 
 
+def _chapters() -> Iterator[Job]:
+    """What the chapters train with the values of their parameters cells, if that takes longer than a reader waits."""
+    seeds = (0, 1, 2)
+    for n, depth in ((4, 2), (1, 4), (4, 4), (9, 4)):
+        run = config.digits(n, depth, epochs=16).model_copy(update={"n_train": 500})
+        yield Job(run, seeds, "ends", ("03_hessian",))
+    for n in (4, 9):
+        yield Job(config.digits(n, 4, epochs=26), seeds, "ends", ("05_landscape",), keep_path=True)
+
+
 def _smoke() -> Iterator[Job]:
     for n in (1, 4):
         run = config.digits(n, depth=1, epochs=2)
@@ -111,14 +123,15 @@ def _smoke() -> Iterator[Job]:
         yield Job(run, (0, 1), "full", ("smoke",))
 
 
-_GRIDS = {"laptop": _laptop, "controls": _controls, "paper": _paper, "datasets": _datasets, "smoke": _smoke}
+_STUDY = {"laptop": _laptop, "controls": _controls, "paper": _paper, "datasets": _datasets}
+_GRIDS = _STUDY | {"chapters": _chapters, "smoke": _smoke}
 
 
 def jobs(grid: str) -> dict[str, Job]:
     """Returns every job of a grid by its name.
 
     Args:
-        grid: laptop, controls, paper, datasets, or smoke (seconds, for trying out).
+        grid: laptop, controls, paper, datasets, chapters, or smoke (seconds, for trying out).
 
     Returns:
         The jobs in the order in which they are best run.
@@ -134,6 +147,11 @@ def jobs(grid: str) -> dict[str, Job]:
 def names() -> tuple[str, ...]:
     """Returns the names of all grids."""
     return tuple(_GRIDS)
+
+
+def study() -> tuple[str, ...]:
+    """Returns the names of the grids whose runs are the study: not `chapters`, what a few chapters would train live."""
+    return tuple(_STUDY)
 
 
 def stored() -> tuple[str, ...]:

@@ -60,9 +60,10 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
             keep_trajectory=True,
             progress=progress,
         )
-        training.store(
-            path, job.run, trained, extra=_principal(trained, plane=job.level in LARGE), keep_trajectory=False
-        )
+        extra = _principal(trained, plane=job.level in LARGE)
+        if job.keep_path:
+            extra |= {f"final/{name}": value for name, value in trained.final.items()}
+        training.store(path, job.run, trained, extra=extra, keep_trajectory=job.keep_path)
         checkpoints.remove(checkpoint)
     return path
 

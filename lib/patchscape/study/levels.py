@@ -47,6 +47,8 @@ def prepare(run: RunConfig, images: data.ImageData) -> Prepared:
 
 def wanted(level: Level) -> frozenset[str]:
     """Columns that tell whether a curvature file of this level has everything, one for each part of it."""
+    if level == "ends":
+        return frozenset({"train_loss", "lambda_max"})
     more = {"top": {"lambda_max"}, "leading": {"class_mean_overlap", "density_hessian_values"}}
     return LATER | more.get(level, set())
 
@@ -68,6 +70,8 @@ def at(prepared: Prepared, params: model.Params, level: Level, record: Record) -
         return {}
     if level in LARGE:
         return only(prepared, params, wanted(level), record)
+    if level == "ends":
+        return _losses(prepared, params) | _ends(prepared, params)
     columns = _losses(prepared, params) | _exactly(prepared, params)
     if level == "core":
         return columns
@@ -153,6 +157,13 @@ def _losses(prepared: Prepared, params: model.Params) -> dict[str, np.ndarray]:
     """Loss (nats) and accuracy on all training and on all test images."""
     values, _ = prepared.evaluate({name: np.asarray(value)[None] for name, value in params.items()})
     return {name: value[0] for name, value in values.items()}
+
+
+def _ends(prepared: Prepared, params: model.Params) -> dict[str, np.ndarray]:
+    """Both ends of the spectrum from the dense matrices."""
+    cfg, (angles, labels, *_) = prepared.cfg, prepared.images
+    point = exact.point(cfg, exact.decompose(cfg, params, angles, labels, norms=False), labels)
+    return measures.spectrum(cfg, point.gradient, point.hessian, top=1)[0]
 
 
 def _exactly(prepared: Prepared, params: model.Params) -> dict[str, np.ndarray]:

@@ -68,18 +68,41 @@ def table(names: Sequence[str] | None = None, folder: str | Path | None = None) 
     `data/results/README.md` explains the columns. Arrays longer than one number are left out; `read` has them.
 
     Args:
-        names: of grids; None is all of them, without `OWN`.
+        names: of grids; None is those of the study (`grids.study`).
         folder: where to look instead of `folder_of`; then give one grid.
 
     Returns:
         The table; empty if nothing is stored.
     """
-    rows = []
-    for grid in grids.stored() if names is None else names:
-        for stored in read(grid, folder):
-            rows += [_row(grid, stored, number) for number in range(len(stored.record.meta["seeds"]))]
-    found = pd.DataFrame(rows)
-    return found if found.empty else with_scaled(found)
+    names = grids.study() if names is None else names
+    found = [rows(grid, item) for grid in names for item in read(grid, folder)]
+    return with_scaled(pd.concat(found, ignore_index=True)) if found else pd.DataFrame()
+
+
+def rows(grid: str, item: Stored) -> pd.DataFrame:
+    """Returns one row per seed of one configuration, as `table` has them."""
+    return pd.DataFrame([_row(grid, item, number) for number in range(len(item.record.meta["seeds"]))])
+
+
+def of_chapter(run: RunConfig, seeds: Sequence[int]) -> Stored | None:
+    """Looks up what a chapter would train: the configuration, by its digest, with the same seeds.
+
+    Args:
+        run: the configuration; its own seed does not count.
+        seeds: one training run each.
+
+    Returns:
+        The stored runs, with what was measured at their minima; None if they are not stored.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    run = run.model_copy(update={"seed": seeds[0]})
+    path = folder_of("chapters") / f"{run.name(seeds)}.safetensors"
+    if not path.exists():
+        return None
+    record, curvature = files.read_pair(path)
+    return Stored(path, run, record, curvature)
 
 
 def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
