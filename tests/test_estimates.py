@@ -178,6 +178,21 @@ def test_the_largest_eigenvalue_of_deep_random_circuits_is_about_the_expected_on
     assert 0.8 < np.mean([t.gauss_newton / t.expected_lambda_max for t in terms]) < 1.25
 
 
+def test_the_mean_largest_eigenvalue_of_independent_sums_lies_between_its_bounds():
+    rng, size = np.random.default_rng(0), 12
+    for count in (4, 16, 200):
+        vectors = rng.normal(size=(2000, count, size)) * np.geomspace(1, 0.1, size)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1)  # no matrix v v^T exceeds 1
+        sums = np.einsum("ski,skj->sij", vectors, vectors)
+        mean = sums.mean(0)
+        top, found = np.linalg.eigvalsh(mean)[-1], np.linalg.eigvalsh(sums)[:, -1].mean()
+        upper = law.chernoff(top, 1.0, np.trace(mean) / top)
+        assert top < found < upper
+    assert upper < 1.3 * found  # many matrices leave little room
+    columns = law.chernoff(np.array([2.0, 4.0]), np.array([1.0, 2.0]), np.array([3.0, 3.0]))
+    np.testing.assert_allclose(columns, law.chernoff(2.0, 1.0, 3.0) * np.array([1, 2]))
+
+
 def test_impurity_keeps_its_digits_where_the_model_is_sure():
     pi = np.array([[1e-12, 1 - 1e-12], [0.5, 0.5]])
     np.testing.assert_allclose(law.impurity(pi), [2e-12, 0.5], rtol=1e-9)

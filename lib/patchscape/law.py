@@ -125,3 +125,23 @@ def trace(mean_impurity: Number, n: Number, factor: Number, angles: Number, n_qu
 def with_pixels(n_qubits: Number, angles: Number, shared_bias: Number) -> Number:
     """Factor from an estimate on phi to one on all parameters: a shared pixel counts as one more angle of a circuit."""
     return 1 + shared_bias * n_qubits**2 / angles
+
+
+def chernoff(top: Number, largest: Number, dimension: Number) -> Number:
+    """Matrix Chernoff bound of the mean largest eigenvalue of a sum of independent positive semidefinite matrices.
+
+    Derived as those of {cite}`tropp2015introduction`, chapters 5 and 7: the mean of exp(t lambda_max) - 1 is at most
+    tr(exp(g M) - 1) with g = (exp(t largest) - 1) / largest and M the mean of the sum, and so at most the dimension
+    times exp(g top) - 1; the logarithm is concave. By convexity `top` bounds the same mean from below.
+
+    Args:
+        top: largest eigenvalue of the mean of the sum.
+        largest: a number that no eigenvalue of any one of the matrices ever exceeds.
+        dimension: trace of the mean of the sum divided by `top`.
+
+    Returns:
+        The least of ((exp(t) - 1) top + largest log(dimension)) / t over some t from 0.01 to 10.
+    """
+    t = np.geomspace(0.01, 10, 200)
+    rest = np.asarray(largest * np.log(dimension))
+    return np.min((np.expm1(t) * np.asarray(top)[..., None] + rest[..., None]) / t, axis=-1)

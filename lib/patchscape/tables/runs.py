@@ -132,6 +132,10 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
             blocks, rest = found["gauss_newton_blocks"], found["residual_blocks"]
             row["coherence"] = law.coherence(row["gauss_newton_phi"], blocks)
             row["weyl"] = row["gauss_newton_phi"] + rest.max()
+            if "expected_phi" in found:
+                row["expected_phi"] = float(found["expected_phi"][0])
+                trace = law.trace(row["impurity"], cfg.n_patches, cfg.factor, cfg.n_params_per_qnn, cfg.n_qubits)
+                row["expected_upper"] = law.chernoff(row["expected_phi"], blocks.max(), trace / row["expected_phi"])
             row["t1"], row["t1_uniform"] = law.t1(blocks, rest), law.t1_uniform(blocks, rest)
             weights = row["train_loss"], cfg.n_patches, cfg.factor
             row["t2_a_priori"] = law.t2_a_priori(*weights, cfg.n_params_per_qnn, cfg.n_classes)
