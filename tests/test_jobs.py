@@ -97,6 +97,17 @@ def test_a_chapter_reads_what_it_would_train(tmp_path, monkeypatch):
     assert np.all(np.abs(table.lambda_min - other.lambda_min) < 2e-3 * other.lambda_max)
 
 
+def test_what_a_file_has_stays_as_it_was_measured_when_it_is_completed(done, tmp_path):
+    _, path = copied(done, tmp_path)
+    whole = records.read(path)
+    added = {"expected_phi", "expected_all"}
+    records.write(path, {name: value for name, value in whole.arrays.items() if name not in added}, whole.meta)
+    now = records.read(jobs.complete(JOB, tmp_path))
+    assert [part["columns"] for part in now.meta["added"]] == [sorted(added)]
+    for name in set(whole.arrays) - added:
+        np.testing.assert_array_equal(now.arrays[name], whole.arrays[name])
+
+
 def test_products_give_the_leading_spectrum_that_the_dense_matrix_has(done, tmp_path):
     exact = records.read(files.paths(JOB, done)[1]).arrays
     run_file, path = copied(done, tmp_path)

@@ -1,7 +1,7 @@
 """Each formula of the theory, once: the bounds T1 to T3, the scaling law, and the constants of the estimates E1 and E2.
 
 Arguments are numbers, or arrays and columns of a table with one entry per model. Notation: n circuits of m angles and q
-wires, K outputs, logits z = f sum_p q_p with the weight f of a circuit (c / n for "mean", c for "sum"), mean
+wires, K outputs, logits z = f sum_p o_p with the weight f of a circuit (c / n for "mean", c for "sum"), mean
 cross-entropy L in nats; eigenvalues in nats per rad^2. The text of the chapter on theory proves and explains them.
 """
 

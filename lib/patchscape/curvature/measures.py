@@ -178,7 +178,7 @@ def _largest(name: str, matvec: Matvec, size: int, seed: int) -> dict[str, float
 def blocks(cfg: ModelConfig, point: Point, leading: dict[str, Any], vectors: np.ndarray, *, seed: int = 0) -> dict:
     """The parts of theorem T1, circuit by circuit, and how strongly circuits are coupled.
 
-    The spectral norms of the blocks H_pq come from the leading eigenvectors alone: H differs from their part by a
+    The spectral norms of the blocks H_pp' come from the leading eigenvectors alone: H differs from their part by a
     matrix whose norm is the largest remaining eigenvalue in size, which bounds the error of every norm.
 
     Args:
