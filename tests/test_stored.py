@@ -111,6 +111,17 @@ def test_the_law_is_the_leading_term_of_the_bound_t2():
     assert set(tables.runs.with_law(tables.published.eigenvalues()).columns) >= {"law", "kappa", "loss_factor"}
 
 
+def test_the_two_sides_of_e2_are_as_far_apart_as_chapter_2_says():
+    _, law = tables.runs.kinds_of_runs(tables.runs.table(["laptop", "controls"]))
+    found = law[law.depth > 2].dropna(subset=["expected_upper"])
+    room = (found.expected_upper / found.expected_phi).groupby(found.n_patches).agg(gmean)
+    assert room.is_monotonic_decreasing
+    assert room.loc[16] < 2 < room.loc[4] < 3
+    measured = (found.gauss_newton_phi / found.expected_phi).groupby(found.n_patches).agg(gmean)
+    assert measured.between(0.93, 0.99).all()  # a few percent below a lower bound in the mean
+    assert (found.gauss_newton_phi < found.expected_upper).all()
+
+
 def test_the_factors_multiply_to_the_constant_of_the_law():
     table = tables.runs.with_law(tables.runs.table(["laptop", "controls", "datasets"]).dropna(subset=["lambda_max"]))
     found = tables.runs.with_factors(table)

@@ -123,7 +123,7 @@ def trace(mean_impurity: Number, n: Number, factor: Number, angles: Number, n_qu
 
 
 def with_pixels(n_qubits: Number, angles: Number, shared_bias: Number) -> Number:
-    """Factor from an estimate on phi to one on all parameters: a shared pixel counts as one more angle of a circuit."""
+    """Factor from the trace on phi that E1 expects to that on all parameters: a shared pixel is one more angle."""
     return 1 + shared_bias * n_qubits**2 / angles
 
 
