@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from patchscape import law
 from patchscape.config import ModelConfig
 from patchscape.curvature import bounds, exact
 from patchscape.learning import model
@@ -94,6 +95,21 @@ def test_the_theorems_hold_for_three_hundred_random_models():
             wrong["half of T1's sum"] += t.lambda_max > t.t1 / 2
             wrong["coherence below 1/n"] += n > 1 and t.coherence > 1.01 / n
     assert min(wrong.values()) > 10, wrong
+
+
+def test_the_hessian_of_the_cross_entropy_is_at_most_a_half_and_two_classes_reach_it():
+    for classes in (2, 3, 10):
+        pi = np.random.default_rng(0).dirichlet(np.full(classes, 0.3), 2000)
+        pi[0] = np.eye(classes)[:2].mean(0)
+        labels = np.zeros(len(pi), int)
+        tops = np.linalg.eigvalsh(np.einsum("ij,jk->ijk", pi, np.eye(classes)) - pi[:, :, None] * pi[:, None])[:, -1]
+        assert tops.max() == pytest.approx(0.5)
+        losses = -np.log(pi[np.arange(len(pi)), labels])
+        assert np.all(tops <= law.softmax_factor(losses) + 1e-12)
+        assert np.any(tops > 0.6 * 2 * law.loss_factor(losses))  # the near one where the loss is small
+    assert law.t2(9.0, 4, 1.0, 3.0, 0.0) == 0.5 * 4 * 3
+    assert law.t2(0.01, 4, 1.0, 3.0, 1.0) == pytest.approx(2 * law.loss_factor(0.01) * (4 * 3 + 1))
+    assert law.t3(9.0, 4, 1.0, 2.0, 3.0) == 0.5 * 4 * 2 * 3
 
 
 def test_a_wrong_constant_would_be_caught():

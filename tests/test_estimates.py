@@ -1,4 +1,4 @@
-"""Estimates T4 and T5 against random matrices, random circuits and dense matrices."""
+"""Estimates E1 and E2 against random matrices, random circuits and dense matrices."""
 
 from functools import reduce
 
@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import softmax
 
 from patchscape import law
-from patchscape.circuit.ansatz import gates, split_angles
+from patchscape.circuit.ansatz import Gate, gates, observables
 from patchscape.config import ModelConfig
 from patchscape.curvature import bounds, estimates, exact
 from patchscape.learning import model
@@ -60,40 +60,59 @@ def test_the_gauss_newton_trace_of_deep_untrained_circuits_is_about_as_large_as_
     assert 0.8 < np.mean(ratios) < 1.1
 
 
-def _rotation(pauli: np.ndarray, angle: float) -> np.ndarray:
-    return np.cos(angle / 2) * np.eye(2) - 1j * np.sin(angle / 2) * pauli
+def _derivatives(cfg: ModelConfig, phi: np.ndarray, image: np.ndarray, blocks: np.ndarray) -> dict[str, np.ndarray]:
+    """Derivatives (S, K, angles) by kind of angle, gate by gate, with given matrices (6, S, 16, 16) for blocks.
+
+    Two of them are one block, with the angle of a block between them.
+    """
+    q, sequence = cfg.n_qubits, gates(cfg)
+    after_block, length = (2 * q + q) * cfg.depth, 3 * q * q // 2 + q
+    angle = Gate("RX", (1,), "block")
+    order = [blocks[0], angle, blocks[1]]
+    for start, pair in ((after_block, blocks[2:4]), (2 * after_block + length, blocks[4:])):
+        order += [*sequence[start : start + length], pair[0], angle, pair[1]]
+
+    def matrix(step):
+        if not isinstance(step, Gate):
+            return step
+        values = {"pixel": image, "parameter": phi}.get(step.source)
+        return oracle.unitary(q, [step._replace(index=0)], np.zeros(1) if values is None else values[[step.index]])
+
+    measured = [oracle.on_wires(q, {wire: oracle.PAULI[axis]}) for axis, wire in observables(cfg)]
+    states = [np.eye(2**q)[np.zeros(blocks.shape[1], int), :, None].astype(complex)]
+    for step in order:
+        states.append(matrix(step) @ states[-1])
+    back = np.concatenate([o @ states[-1] for o in measured], 2)  # observables on the final state, carried back
+    found = {"block": [], "parameter": [], "pixel": []}
+    for step, state in zip(reversed(order), reversed(states[1:]), strict=True):
+        if isinstance(step, Gate) and step.source:
+            generator = oracle.on_wires(q, {step.wires[0]: oracle.PAULI[step.name[1]]})
+            # d/dt <exp(i t P / 2) O exp(-i t P / 2)> = Im <psi| O P |psi>
+            found[step.source].append((back.conj() * (generator @ state)).sum(1).imag)
+        back = matrix(step).conj().swapaxes(-1, -2) @ back
+    return {kind: np.stack(values, -1) for kind, values in found.items()}
 
 
-def _encoding(angles: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Matrix (16, 16) of an encoding: (wire, pixel, before/after) angles around (wire, pixel) pixels."""
-    wires = []
-    for around, own in zip(angles, pixels, strict=True):
-        wire = np.eye(2)
-        for (before, after), x, (outer, inner) in zip(around, own, ((Y, X), (X, Y)), strict=True):
-            wire = _rotation(outer, after) @ _rotation(inner, x) @ _rotation(outer, before) @ wire
-        wires.append(wire)
-    return reduce(np.kron, wires)
-
-
-def test_similarity_is_the_correlation_behind_an_encoding_between_random_blocks():
-    rng, draws = np.random.default_rng(0), 40_000
-    cfg, _, _ = _problem(1)
-    phi = model.init(cfg, 1)["phi"][0]
-    images = np.full((2, 16), 0.7)
-    images[:, :8] = rng.uniform(0, 1.2, (2, 8))  # the second halves agree
-    operator = reduce(np.kron, [X, Y, Z, np.eye(2)]) + 0.5 * np.kron(Z, np.eye(8))  # any of odd weight
-    observable = np.kron(Z, np.eye(8))
-    before, after = _reachable(draws, rng), _reachable(draws, rng)
-    slopes = []
-    for image in images:
-        gates = after @ _encoding(np.asarray(split_angles(cfg, phi)[1][0]), image[:8].reshape(4, 2)) @ before
-        inner = gates @ operator @ gates.conj().swapaxes(1, 2)
-        slopes.append(np.einsum("ab,sba->s", observable, inner).real)
-    products = slopes[0] * slopes[1] / np.sqrt(np.mean(np.square(slopes[0])) * np.mean(np.square(slopes[1])))
-    error = products.std() / np.sqrt(draws)
-    expected = estimates.similarity(cfg, phi, images)[0, 1]
-    assert abs(products.mean() - expected) < 4 * error
-    assert min(expected, 1 - expected) > 10 * error  # the check can fail
+def test_similarity_is_the_correlation_of_derivatives_between_random_blocks():
+    """All blocks drawn: angles of blocks, angles of both encodings, and pixels, each kind apart."""
+    rng, draws = np.random.default_rng(0), 6000
+    cfg = ModelConfig(n_patches=1, depth=1, n_qubits=4, image_side=4, n_classes=8, shared_bias=False)
+    phi = rng.uniform(0, np.pi, cfg.n_params_per_qnn)
+    one, other = rng.uniform(0, 1.5, (2, 16))
+    images = np.stack([one, other, one + 2 * np.eye(16)[0], one + 2 * np.eye(16)[9]])  # two differ in one pixel only
+    blocks = _reachable(6 * draws, rng).reshape(6, draws, 16, 16)
+    slopes = [_derivatives(cfg, phi, image, blocks) for image in images]
+    found, q, m = estimates.similarity(cfg, phi, images), 4, cfg.n_params_per_qnn
+    in_encodings = (m * found.angles - (m - 2 * q * q) * found.blocks) / (2 * q * q)
+    expected = {"block": found.blocks, "parameter": in_encodings, "pixel": found.pixels}
+    far = dict.fromkeys(expected, 0.0)
+    for i, j in ((0, 1), (0, 2), (0, 3)):  # the last two: each encoding alone
+        for kind, alike in expected.items():
+            products = (slopes[i][kind] * slopes[j][kind]).mean((1, 2)) / law.typical_square(q)
+            error = products.std() / np.sqrt(draws)
+            assert abs(products.mean() - alike[i, j]) < 4 * error, (kind, i, j)
+            far[kind] = max(far[kind], abs(products.mean() - found.blocks[i, j]) / error)
+    assert min(far["parameter"], far["pixel"]) > 5, far  # the check can tell the kinds apart
 
 
 def _problem(n_patches: int, depth: int = 6, count: int = 12):
@@ -112,7 +131,7 @@ def test_the_kernel_of_deep_random_circuits_is_the_expected_one():
         params = model.init(cfg, seed)
         jacobian = exact.decompose(cfg, params, images, labels, norms=False).logit_gradients
         kernel += np.einsum("ikm,jkm->ij", jacobian, jacobian) / len(seeds)
-        expected += estimates.similarity(cfg, params["phi"][0], patch) / len(seeds)
+        expected += estimates.similarity(cfg, params["phi"][0], patch).angles / len(seeds)
     kernel /= cfg.n_classes * cfg.n_params_per_qnn * cfg.factor**2 * law.typical_square(4)
     assert expected.min() < 0.5  # the images differ enough to ask
     assert np.abs(kernel - expected).mean() < 0.05
@@ -124,33 +143,33 @@ def test_the_spectrum_is_that_of_the_dense_matrix_and_adds_up_to_the_trace():
     params = model.init(cfg, 0)
     pi = softmax(np.random.default_rng(0).normal(0, 2, (7, 8)), axis=1)
     patches = np.asarray(model.cut_patches(cfg, images))
-    kernel = sum(estimates.similarity(cfg, *pair) for pair in zip(params["phi"], patches, strict=True))
+    kernel = sum(estimates.similarity(cfg, *pair).angles for pair in zip(params["phi"], patches, strict=True))
     root = [np.diag(np.sqrt(p)) - np.outer(np.sqrt(p), p) for p in pi]
     dense = np.block([[kernel[i, j] * root[i] @ root[j].T for j in range(7)] for i in range(7)])
     dense *= cfg.factor**2 * cfg.n_params_per_qnn * law.typical_square(4) / 7
     found = estimates.spectrum(cfg, params, images, pi, top=55)
-    np.testing.assert_allclose(found.eigenvalues, np.linalg.eigvalsh(dense)[:0:-1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.phi, np.linalg.eigvalsh(dense)[:0:-1], rtol=1e-9, atol=1e-12)
     typical = cfg.n_patches * cfg.n_params_per_qnn * cfg.factor**2 * law.typical_square(4)
-    assert found.eigenvalues.sum() == pytest.approx(typical * law.impurity(pi).mean())
+    assert found.phi.sum() == pytest.approx(typical * law.impurity(pi).mean())
     assert found.kept == 1
     few = estimates.spectrum(cfg, params, images, pi, top=10, images=4)
     assert 4 / 7 < few.kept < 1
-    assert np.all(few.eigenvalues <= found.eigenvalues[:10])
+    assert np.all(few.phi <= found.phi[:10])
 
 
 def test_a_model_that_is_sure_of_every_image_has_no_curvature():
     cfg, images, labels = _problem(4)
     found = estimates.spectrum(cfg, model.init(cfg, 0), images, np.eye(8)[labels], top=3)
-    np.testing.assert_array_equal(found.eigenvalues, 0)
+    np.testing.assert_array_equal(found.phi, 0)
 
 
-def test_similarity_is_a_kernel(x64):
+def test_similarities_are_kernels():
     cfg, _, _ = _problem(1)
     patches = np.random.default_rng(0).uniform(0, np.pi, (30, 16))
-    found = estimates.similarity(cfg, model.init(cfg, 0)["phi"][0], patches)
-    np.testing.assert_allclose(np.diag(found), 1)
-    assert np.linalg.eigvalsh(found)[0] > -1e-12
-    assert np.all(np.abs(found) <= 1 + 1e-12)
+    for found in estimates.similarity(cfg, model.init(cfg, 0)["phi"][0], patches):
+        np.testing.assert_allclose(np.diag(found), 1)
+        assert np.linalg.eigvalsh(found)[0] > -1e-12
+        assert np.all(np.abs(found) <= 1 + 1e-12)
 
 
 @pytest.mark.slow
@@ -158,6 +177,21 @@ def test_the_largest_eigenvalue_of_deep_random_circuits_is_about_the_expected_on
     cfg, images, labels = _problem(4)
     terms = [bounds.evaluate(cfg, model.init(cfg, seed), images, labels) for seed in range(4)]
     assert 0.8 < np.mean([t.gauss_newton / t.expected_lambda_max for t in terms]) < 1.25
+
+
+def test_the_mean_largest_eigenvalue_of_independent_sums_lies_between_its_bounds():
+    rng, size = np.random.default_rng(0), 12
+    for count in (4, 16, 200):
+        vectors = rng.normal(size=(2000, count, size)) * np.geomspace(1, 0.1, size)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1)  # no matrix v v^T exceeds 1
+        sums = np.einsum("ski,skj->sij", vectors, vectors)
+        mean = sums.mean(0)
+        top, found = np.linalg.eigvalsh(mean)[-1], np.linalg.eigvalsh(sums)[:, -1].mean()
+        upper = law.chernoff(top, 1.0, np.trace(mean) / top)
+        assert top < found < upper
+    assert upper < 1.3 * found  # many matrices leave little room
+    columns = law.chernoff(np.array([2.0, 4.0]), np.array([1.0, 2.0]), np.array([3.0, 3.0]))
+    np.testing.assert_allclose(columns, law.chernoff(2.0, 1.0, 3.0) * np.array([1, 2]))
 
 
 def test_impurity_keeps_its_digits_where_the_model_is_sure():

@@ -63,7 +63,8 @@ def test_a_file_of_older_code_is_completed(done, tmp_path):
     error = now.arrays["gauss_newton_trace_phi_error"]
     assert np.all(error > 0)
     assert np.all(np.abs(now.arrays["gauss_newton_trace_phi"] - whole.arrays["gauss_newton_trace_phi"]) < 4 * error)
-    np.testing.assert_allclose(now.arrays["expected_gauss_newton"], whole.arrays["expected_gauss_newton"], rtol=1e-3)
+    for name in ("expected_phi", "expected_all"):
+        np.testing.assert_allclose(now.arrays[name], whole.arrays[name], rtol=1e-3)
     assert [added["columns"] for added in now.meta["added"]] == [sorted(new)]
     before = path.read_bytes()
     jobs.complete(JOB, tmp_path)
@@ -94,6 +95,17 @@ def test_a_chapter_reads_what_it_would_train(tmp_path, monkeypatch):
     for name, tolerance in {"train_loss": 1e-4, "lambda_max": 2e-3, "gradient_norm": 1e-3, "scaled": 2e-3}.items():
         np.testing.assert_allclose(table[name], other[name], rtol=tolerance)
     assert np.all(np.abs(table.lambda_min - other.lambda_min) < 2e-3 * other.lambda_max)
+
+
+def test_what_a_file_has_stays_as_it_was_measured_when_it_is_completed(done, tmp_path):
+    _, path = copied(done, tmp_path)
+    whole = records.read(path)
+    added = {"expected_phi", "expected_all"}
+    records.write(path, {name: value for name, value in whole.arrays.items() if name not in added}, whole.meta)
+    now = records.read(jobs.complete(JOB, tmp_path))
+    assert [part["columns"] for part in now.meta["added"]] == [sorted(added)]
+    for name in set(whole.arrays) - added:
+        np.testing.assert_array_equal(now.arrays[name], whole.arrays[name])
 
 
 @pytest.mark.slow

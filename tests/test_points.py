@@ -65,7 +65,7 @@ def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(c
     np.testing.assert_allclose(loss.probabilities(flat), parts.probabilities, rtol=1e-9)
     expected = measures.expected(cfg, params, ANGLES, parts.probabilities)
     assert expected["impurity"] == pytest.approx(law.impurity(parts.probabilities).mean())
-    assert expected["expected_gauss_newton"].shape == (TOP,)
+    assert expected["expected_phi"].shape == expected["expected_all"].shape == (TOP,)
 
 
 def test_class_means_are_the_means_of_the_own_logits_gradients(case, x64):

@@ -1,7 +1,7 @@
-"""Each formula of the theory, once: the bounds T1 to T3, the scaling law, and the constants of the estimates T4 and T5.
+"""Each formula of the theory, once: the bounds T1 to T3, the scaling law, and the constants of the estimates E1 and E2.
 
 Arguments are numbers, or arrays and columns of a table with one entry per model. Notation: n circuits of m angles and q
-wires, K outputs, logits z = f sum_p q_p with the weight f of a circuit (c / n for "mean", c for "sum"), mean
+wires, K outputs, logits z = f sum_p o_p with the weight f of a circuit (c / n for "mean", c for "sum"), mean
 cross-entropy L in nats; eigenvalues in nats per rad^2. The text of the chapter on theory proves and explains them.
 """
 
@@ -15,6 +15,11 @@ Number = TypeVar("Number", float, np.ndarray)  # a column of a table too
 def loss_factor(loss: Number) -> Number:
     """Returns 1 - exp(-L), for L in nats; twice it bounds E[tr A] and E ||r||_1."""
     return -np.expm1(-loss)
+
+
+def softmax_factor(loss: Number) -> Number:
+    """Returns min(2 (1 - exp(-L)), 1/2), which bounds E[lambda_max(A)]: of any probabilities lambda_max(A) <= 1/2."""
+    return np.minimum(2 * loss_factor(loss), 0.5)
 
 
 def t1(gauss_newton_blocks: np.ndarray, residual_blocks: np.ndarray) -> np.ndarray:
@@ -43,7 +48,7 @@ def coherence(gauss_newton: Number, gauss_newton_blocks: np.ndarray) -> Number:
 
 
 def t2(loss: Number, n: Number, factor: Number, jacobian_square: Number, second_norm: Number) -> Number:
-    """T2: lambda_max of H on phi is at most 2 (1 - exp(-L)) (n f^2 B^2 + f D), (c^2 B^2 + c D) / n for a mean.
+    """T2: lambda_max of H on phi is at most min(2 (1 - exp(-L)), 1/2) n f^2 B^2 + 2 (1 - exp(-L)) f D.
 
     Args:
         loss: L, nats.
@@ -55,7 +60,7 @@ def t2(loss: Number, n: Number, factor: Number, jacobian_square: Number, second_
     Returns:
         The bound.
     """
-    return 2 * loss_factor(loss) * (n * factor**2 * jacobian_square + factor * second_norm)
+    return softmax_factor(loss) * n * factor**2 * jacobian_square + 2 * loss_factor(loss) * factor * second_norm
 
 
 def t2_a_priori(loss: Number, n: Number, factor: Number, angles: Number, outputs: Number) -> Number:
@@ -64,7 +69,7 @@ def t2_a_priori(loss: Number, n: Number, factor: Number, angles: Number, outputs
 
 
 def t3(loss: Number, n: Number, factor: Number, coverage: Number, input_square: Number) -> Number:
-    """T3: lambda_max of the bias block of G is at most 2 (1 - exp(-L)) n f^2 mu B_x^2.
+    """T3: lambda_max of the bias block of G is at most min(2 (1 - exp(-L)), 1/2) n f^2 mu B_x^2.
 
     Args:
         loss: L, nats.
@@ -76,7 +81,7 @@ def t3(loss: Number, n: Number, factor: Number, coverage: Number, input_square: 
     Returns:
         The bound.
     """
-    return 2 * loss_factor(loss) * n * factor**2 * coverage * input_square
+    return softmax_factor(loss) * n * factor**2 * coverage * input_square
 
 
 def scaling(loss: Number, n: Number, factor: Number, angles: Number) -> Number:
@@ -100,7 +105,7 @@ def typical_square(n_qubits: Number) -> Number:
         n_qubits: q, even and at least 4.
 
     Returns:
-        (D - 2) / (2 (D - 1)^2) with D = 2^q, per rad^2; about 2^-(q + 1).
+        (2^q - 2) / (2 (2^q - 1)^2), per rad^2; about 2^-(q + 1).
     """
     size = 2**n_qubits
     return (size - 2) / (2 * (size - 1) ** 2)
@@ -113,10 +118,30 @@ def impurity(probabilities: np.ndarray) -> np.ndarray:
 
 
 def trace(mean_impurity: Number, n: Number, factor: Number, angles: Number, n_qubits: Number) -> Number:
-    """T4: the trace of G on phi that is expected, n m f^2 s^2 E[tr A] with s^2 = `typical_square`."""
+    """E1: the trace of G on phi that is expected, n m f^2 s^2 E[tr A] with s^2 = `typical_square`."""
     return n * angles * factor**2 * typical_square(n_qubits) * mean_impurity
 
 
 def with_pixels(n_qubits: Number, angles: Number, shared_bias: Number) -> Number:
-    """Factor from an estimate on phi to one on all parameters: a shared pixel counts as one more angle of a circuit."""
+    """Factor from the trace on phi that E1 expects to that on all parameters: a shared pixel is one more angle."""
     return 1 + shared_bias * n_qubits**2 / angles
+
+
+def chernoff(top: Number, largest: Number, dimension: Number) -> Number:
+    """Matrix Chernoff bound of the mean largest eigenvalue of a sum of independent positive semidefinite matrices.
+
+    Derived as those of {cite}`tropp2015introduction`, chapters 5 and 7: the mean of exp(t lambda_max) - 1 is at most
+    tr(exp(g M) - 1) with g = (exp(t largest) - 1) / largest and M the mean of the sum, and so at most the dimension
+    times exp(g top) - 1; the logarithm is concave. By convexity `top` bounds the same mean from below.
+
+    Args:
+        top: largest eigenvalue of the mean of the sum.
+        largest: a number that no eigenvalue of any one of the matrices ever exceeds.
+        dimension: trace of the mean of the sum divided by `top`.
+
+    Returns:
+        The least of ((exp(t) - 1) top + largest log(dimension)) / t over some t from 0.01 to 10.
+    """
+    t = np.geomspace(0.01, 10, 200)
+    rest = np.asarray(largest * np.log(dimension))
+    return np.min((np.expm1(t) * np.asarray(top)[..., None] + rest[..., None]) / t, axis=-1)

@@ -88,7 +88,7 @@ def ring_signs(q: int) -> np.ndarray:
 
 
 # Index tables are int32: a cached int64 array means two things to JAX in single and in double precision.
-def _ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
+def ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
     """The CZ ring on coefficients of Pauli strings: new[i] = sign[i] * old[source[i]].
 
     Strings i^(x.z) X^x Z^z are numbered by the base-4 digits 2 x + z of their wires.
@@ -109,7 +109,7 @@ def _ring_on_paulis(q: int) -> tuple[np.ndarray, np.ndarray]:
     return (2 * x + moved) @ place, sign
 
 
-def _by_parity(wires: int) -> list[np.ndarray]:
+def by_parity(wires: int) -> list[np.ndarray]:
     """Numbers of the Pauli strings of even and of odd weight."""
     weight = np.count_nonzero(np.arange(4**wires)[:, None] // 4 ** np.arange(wires) % 4, axis=1)
     return [np.flatnonzero(weight % 2 == parity) for parity in range(2)]
@@ -127,7 +127,7 @@ class _OddStrings(NamedTuple):
     their units, so that the coefficients with equal parities are one array (first unit, ..., strings of the last half).
 
     Attributes:
-        number: (n,) of each string, as in `_ring_on_paulis`.
+        number: (n,) of each string, as in `ring_on_paulis`.
         pieces: for each pattern of parities of the first half's units, the number of strings of the last half.
         generators: place of each single-wire string of the first half (wires, 4).
         forward: sources and signs, (2, n) each: what follows either half layer. The halves change places; after the
@@ -149,7 +149,7 @@ def _odd_strings(q: int) -> _OddStrings:
     for pattern in itertools.product(range(2), repeat=len(units)):
         strings = np.zeros(1, int)
         for wires, parity in zip(units, pattern, strict=True):
-            strings = np.add.outer(strings * 4**wires, _by_parity(wires)[parity]).ravel()
+            strings = np.add.outer(strings * 4**wires, by_parity(wires)[parity]).ravel()
         half[sum(pattern) % 2].append(strings)
         patterns[sum(pattern) % 2].append(pattern)
     even, odd = map(np.concatenate, half)
@@ -157,7 +157,7 @@ def _odd_strings(q: int) -> _OddStrings:
     place = np.zeros(4**q, int)
     place[number] = np.arange(len(number))
     exchange = place[number % base * base + number // base]
-    source, sign = _ring_on_paulis(q)
+    source, sign = ring_on_paulis(q)
     ring, sign, same = place[source[number]], sign[number], np.ones(len(number), int)
     return _OddStrings(
         number.astype(np.int32),
@@ -355,7 +355,7 @@ def _half_layers(angles: Array) -> list[list[Array]]:
     found, start = [], 0
     for size in _units(q):
         unit = kron(wires[:, start : start + size])
-        found.append([unit[:, strings[:, None], strings] for strings in _by_parity(size)])
+        found.append([unit[:, strings[:, None], strings] for strings in by_parity(size)])
         start += size
     return found
 

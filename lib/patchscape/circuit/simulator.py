@@ -11,7 +11,6 @@ per parameter set (`prepare`):
 Both times the same code runs for either encoding and block, as a loop: that halves what has to be compiled.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -82,22 +81,6 @@ def _encoding_rotations(tables: Array, pixels: Array) -> Array:
     # As inputs of a scan, cosines and sines are computed once; inside, they would be computed for every use.
     waves = jnp.stack([jnp.cos(pixels / 2), jnp.sin(pixels / 2)], 1)
     return lax.scan(pixel, start, (tables, waves))[0]
-
-
-@partial(jax.jit, static_argnums=0)
-def encodings(cfg: ModelConfig, phi: Array, patches: Array) -> Array:
-    """Rotations that the two encodings of one circuit apply to every wire.
-
-    Args:
-        cfg: the model.
-        phi: (n_params_per_qnn,) in rad.
-        patches: (N, q*q) angles in rad.
-
-    Returns:
-        (2, 4, q, N), unit quaternions.
-    """
-    tables = jax.vmap(_encoding_tables)(jnp.stack(split_angles(cfg, phi)[1]))
-    return jax.vmap(_encoding_rotations)(tables, _pixels(cfg, patches))
 
 
 def _pixels(cfg: ModelConfig, patches: Array) -> Array:

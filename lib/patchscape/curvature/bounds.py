@@ -1,7 +1,7 @@
-"""Theorems T1 to T3 (the patch-count bound) and estimates T4 and T5, at a point (ours, not the paper's).
+"""Theorems T1 to T3 (the patch-count bound) and estimates E1 and E2, at a point (ours, not the paper's).
 
 Everything here is dense and exact, for small models and few images. Notation: n circuits with m angles each, K
-outputs, logits z = (c/n) sum_p q_p (for "sum" aggregation c stands in place of c/n), residual r = softmax(z) - e_y,
+outputs, logits z = (c/n) sum_p o_p (for "sum" aggregation c stands in place of c/n), residual r = softmax(z) - e_y,
 A = diag(softmax) - softmax softmax^T, J_p the Jacobian (K, m) of circuit p for one image. The Hessian of the loss is
 H = G + R, and R is block diagonal over circuits.
 """
@@ -31,17 +31,18 @@ class Terms(NamedTuple):
         t1: sum_p lambda_max(G_pp) + max_p lambda_max(R_pp).
         t1_uniform: (c^2 g + c h) / n, g and h the largest per-circuit values.
         jacobian_norm: B, the largest spectral norm of J_p over circuits and images.
-        t2: 2 (1 - exp(-L)) (c^2 B^2 + c D) / n with D = m, which bounds the norm of any Hess q_{p,k}.
+        t2: (a c^2 B^2 + 2 (1 - exp(-L)) c D) / n with a = min(2 (1 - exp(-L)), 1/2) and D = m, which bounds the norm of
+            any Hess o_{p,k}.
         t2_a_priori: the same with B^2 = K m too, which needs no measurement.
-        t3_bias: c^2 mu / n * 2 (1 - exp(-L)) B_x^2, bound on the bias block of G; None without a bias.
+        t3_bias: c^2 mu / n * a B_x^2, bound on the bias block of G; None without a bias.
         gauss_newton_bias: largest eigenvalue of the bias block of G; None without a bias.
         max_coverage: mu, the largest number of circuits that see one pixel.
         impurity: E[tr A] = E[1 - sum_k pi_k^2], the Gini impurity of the probabilities.
         gauss_newton_trace: trace of G on phi.
-        typical_trace: what T4 expects it to be.
-        expected_lambda_max: what T5 expects the largest eigenvalue of G on phi to be.
+        typical_trace: what E1 expects it to be.
+        expected_lambda_max: what E2 expects the largest eigenvalue of G on phi to be.
         hessian: (n m, n m), the whole matrix on phi.
-        block_norms: (n, n), spectral norms of the blocks H_pq.
+        block_norms: (n, n), spectral norms of the blocks H_pp'.
     """
 
     loss: float
@@ -113,7 +114,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         impurity=impurity,
         gauss_newton_trace=float(np.trace(gauss_newton)),
         typical_trace=float(law.trace(impurity, n, cfg.factor, m, cfg.n_qubits)),
-        expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).eigenvalues[0]),
+        expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).phi[0]),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),
     )

@@ -138,7 +138,7 @@ def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed
 
 
 def expected(cfg: ModelConfig, params: model.Params, angles: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """What the estimates T4 and T5 expect at a point.
+    """What the estimates E1 and E2 expect at a point.
 
     Args:
         cfg: the model.
@@ -147,13 +147,14 @@ def expected(cfg: ModelConfig, params: model.Params, angles: np.ndarray, probabi
         probabilities: (N, C), the model's.
 
     Returns:
-        Columns impurity, expected_gauss_newton (`TOP`,) in nats per rad^2 and expected_kept.
+        Columns impurity, expected_phi and expected_all (`TOP`,) in nats per rad^2, and expected_kept.
     """
     count = min(TOP, probabilities.size - 1)
     found = estimates.spectrum(cfg, params, angles, probabilities, top=count)
     return {
         "impurity": law.impurity(probabilities).mean(),
-        "expected_gauss_newton": _filled(found.eigenvalues, TOP),
+        "expected_phi": _filled(found.phi, TOP),
+        "expected_all": _filled(found.every, TOP),
         "expected_kept": found.kept,
     }
 
@@ -177,7 +178,7 @@ def _largest(name: str, matvec: Matvec, size: int, seed: int) -> dict[str, float
 def blocks(cfg: ModelConfig, point: Point, leading: dict[str, Any], vectors: np.ndarray, *, seed: int = 0) -> dict:
     """The parts of theorem T1, circuit by circuit, and how strongly circuits are coupled.
 
-    The spectral norms of the blocks H_pq come from the leading eigenvectors alone: H differs from their part by a
+    The spectral norms of the blocks H_pp' come from the leading eigenvectors alone: H differs from their part by a
     matrix whose norm is the largest remaining eigenvalue in size, which bounds the error of every norm.
 
     Args:

@@ -99,7 +99,7 @@ def coherence(table: pd.DataFrame) -> Figure:
 
 
 def block_matrix(norms: dict[int, np.ndarray]) -> Figure:
-    """Draws the spectral norms of the blocks H_pq of one trained point for each n.
+    """Draws the spectral norms of the blocks H_pp' of one trained point for each n.
 
     Args:
         norms: n -> (n, n) norms in nats per rad^2.
@@ -112,7 +112,7 @@ def block_matrix(norms: dict[int, np.ndarray]) -> Figure:
         image = ax.imshow(matrix / matrix.max(), cmap="Greys", vmin=0, vmax=1)
         ax.set(title=f"n = {n}", xticks=[], yticks=[], xlabel="circuit $q$")
     axes[0, 0].set_ylabel("circuit $p$")
-    fig.colorbar(image, ax=axes, label=r"$\|H_{pq}\|$ / largest", shrink=0.8)
+    fig.colorbar(image, ax=axes, label=r"$\|H_{pp'}\|$ / largest", shrink=0.8)
     return fig
 
 
@@ -187,7 +187,7 @@ def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
     ax.axvline(kappa, color=INK, lw=1, zorder=0)
     ax.set_yticks(range(len(groups)), list(groups), fontsize=9)
     ax.invert_yaxis()
-    ax.set(xlabel=r"$\kappa = \lambda_{\max}\, /\, [\,m\, n\, w^2\, (1 - e^{-L})]$ (nats / rad$^2$)")
+    ax.set(xlabel=r"$\kappa = \lambda_{\max}\, /\, [\,m\, n\, f^2\, (1 - e^{-L})]$ (nats / rad$^2$)")
     ax.legend([seen[n] for n in sorted(seen)], [f"$n = {n}$" for n in sorted(seen)], fontsize=8, markerscale=1.5)
     return fig
 

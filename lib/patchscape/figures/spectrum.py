@@ -161,7 +161,7 @@ def whole_gauss_newton(
 
     Args:
         values: (P,) in decreasing order.
-        expected: (k,) the largest ones that the estimate T5 expects, likewise.
+        expected: (k,) the largest ones that the estimate E2 expects, likewise.
         nodes: (S, m) Ritz values of S random starts.
         weights: (S, m) their weights, summing to 1 for each start.
         n_classes: number of classes.

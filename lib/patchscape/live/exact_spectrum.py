@@ -96,7 +96,7 @@ def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
         depth: layers per block.
 
     Returns:
-        By number of patches, (n,): the mean of `estimates.similarity` over pairs of different images.
+        By number of patches, (n,): mean of the `blocks` of `estimates.similarity` over pairs of different images.
     """
     found = {}
     for item in tables.runs.read(grid):
@@ -105,6 +105,6 @@ def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
             continue
         params, images = files.minimum(item.record, 0), jobs.images_of(item.record)
         count = len(images.train_angles)
-        sums = [alike.sum() for alike in estimates.similarities(cfg, params, images.train_angles)]
+        sums = [alike.blocks.sum() for alike in estimates.similarities(cfg, params, images.train_angles)]
         found[cfg.n_patches] = (np.array(sums) - count) / (count * (count - 1))
     return dict(sorted(found.items()))

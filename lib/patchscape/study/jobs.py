@@ -124,7 +124,7 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
 def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
     """Adds to the curvature file of a job what older code, or a lower level, did not measure.
 
-    Losses and accuracies at the minima, traces of G, what T4 and T5 expect, and for level "leading" the spectrum.
+    Losses and accuracies at the minima, traces of G, what E1 and E2 expect, and for level "leading" the spectrum.
 
     Args:
         job: the job.
@@ -151,7 +151,7 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         for number in tqdm(range(len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
             record_as = _recorded(_products(path, number), found.meta["run_file"])
             new.append(levels.only(prepared, files.minimum(record, number), missing, record_as))
-        new = _stack(new)
+        new = {name: value for name, value in _stack(new).items() if name not in found.arrays}
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
         records.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
         _remove_products(path)

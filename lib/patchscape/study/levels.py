@@ -17,7 +17,7 @@ Matvec = Matvec
 Record = Callable[[str, Matvec], Matvec]  # keeps the products of a matrix with this name, as `recorded` does
 
 WHOLE = 2500  # ours: most parameters for which all eigenvalues are computed and kept
-LATER = frozenset({"train_loss", "gauss_newton_trace_phi", "expected_gauss_newton"})  # ours: not in files of older code
+LATER = frozenset({"train_loss", "gauss_newton_trace_phi", "expected_phi"})  # ours: not in files of older code
 LEADING_STEPS = 50  # ours: products for the leading eigenvalues of a large model
 DENSITY_IMAGES = 10_000  # ours: the first images, for the spectral densities of a large model
 DENSITY_STEPS, DENSITY_STARTS = 30, 3  # ours: products for each start, and number of starts
@@ -109,7 +109,7 @@ def only(prepared: Prepared, params: model.Params, names: Collection[str], recor
         columns |= measures.spectrum(prepared.cfg, point.gradient, point.hessian, max_steps=40, top=1, bottom=0)[0]
     if "gauss_newton_trace_phi" in names:
         columns |= measures.traces(prepared.loss, flat)
-    if "expected_gauss_newton" in names:
+    if "expected_phi" in names:
         probabilities = prepared.loss.probabilities(flat)
         columns |= measures.expected(prepared.cfg, params, prepared.images.train_angles, probabilities)
     if "density_hessian_values" in names:

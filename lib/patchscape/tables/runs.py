@@ -126,13 +126,16 @@ def _row(grid: str, stored: Stored, number: int) -> dict[str, Any]:
         row |= {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
         if "eigenvalues" in found:
             row["outlier_sum"] = float(found["eigenvalues"][: run.classes - 1].sum())
-        if "expected_gauss_newton" in found:
-            pixels = law.with_pixels(cfg.n_qubits, cfg.n_params_per_qnn, cfg.shared_bias)
-            row["expected_lambda_max"] = float(found["expected_gauss_newton"][0]) * pixels
+        if "expected_all" in found:
+            row["expected_lambda_max"] = float(found["expected_all"][0])
         if "gauss_newton_blocks" in found:
             blocks, rest = found["gauss_newton_blocks"], found["residual_blocks"]
             row["coherence"] = law.coherence(row["gauss_newton_phi"], blocks)
             row["weyl"] = row["gauss_newton_phi"] + rest.max()
+            if "expected_phi" in found:
+                row["expected_phi"] = float(found["expected_phi"][0])
+                trace = law.trace(row["impurity"], cfg.n_patches, cfg.factor, cfg.n_params_per_qnn, cfg.n_qubits)
+                row["expected_upper"] = law.chernoff(row["expected_phi"], blocks.max(), trace / row["expected_phi"])
             row["t1"], row["t1_uniform"] = law.t1(blocks, rest), law.t1_uniform(blocks, rest)
             weights = row["train_loss"], cfg.n_patches, cfg.factor
             row["t2_a_priori"] = law.t2_a_priori(*weights, cfg.n_params_per_qnn, cfg.n_classes)
@@ -172,13 +175,13 @@ def with_law(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_factors(table: pd.DataFrame) -> pd.DataFrame:
-    """Takes the constant of the scaling law apart, into what the estimate T4 expects and the factors that remain.
+    """Takes the constant of the scaling law apart, into what the estimate E1 expects and the factors that remain.
 
     Args:
         table: from `with_law`, with n_qubits and the columns of a curvature file.
 
     Returns:
-        The rows with a stored trace, and typical_trace (what T4 expects the trace of G on phi to be, nats per rad^2)
+        The rows with a stored trace, and typical_trace (what E1 expects the trace of G on phi to be, nats per rad^2)
         and the factors, whose product is kappa / (2 s^2) with s^2 = `law.typical_square`:
         of_loss = impurity / (2 loss_factor), of_derivatives = trace / typical_trace, of_bias = trace on all parameters
         / trace on phi, of_spectrum = lambda_max(G) / trace on all parameters, of_residual = lambda_max(H) /

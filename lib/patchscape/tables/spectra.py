@@ -20,7 +20,7 @@ def by_size(grid: str) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], pd
 
     Returns:
         By (n_patches, depth): `eigenvalues`, `refined_eigenvalues`, `class_mean_overlap`, `gradient_overlap` and
-        `expected_gauss_newton` (S, k) and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are
+        `expected_phi` (S, k) and `vector_shares` (S, k, n + 1) of the converged ranks, as far as they are
         stored; and a table with one row per run and point (`where` is "checkpoint" or "refined"): n_patches, depth,
         classes (of the images), seed, lambda_max, outliers, gap.
     """
@@ -70,7 +70,7 @@ def at_paper_size() -> dict[tuple[int, int], dict[str, np.ndarray]]:
 
     Returns:
         By (n_patches, depth), the first seed's arrays as `data/results/README.md` has them (those of H only where they
-        are stored), and from the curvature file `expected_gauss_newton`. May be empty.
+        are stored), and from the curvature file `expected_phi`. May be empty.
 
     Raises:
         ValueError: if a file is damaged or belongs to another run file.
@@ -83,37 +83,36 @@ def at_paper_size() -> dict[tuple[int, int], dict[str, np.ndarray]]:
             raise ValueError(f"{path} belongs to another run file: delete it and run `patchscape spectrum` again.")
         cfg = RunConfig(**meta["run"]).model
         arrays = {name: value[0] for name, value in arrays.items()}
-        expected = curvature.arrays["expected_gauss_newton"][0]
-        found[cfg.n_patches, cfg.depth] = arrays | {"expected_gauss_newton": expected}
+        expected = curvature.arrays["expected_phi"][0]
+        found[cfg.n_patches, cfg.depth] = arrays | {"expected_phi": expected}
     return found
 
 
 def expected(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """Reads the leading eigenvalues of a grid's minima and those that the estimate T5 expects.
+    """Reads the leading eigenvalues of a grid's minima and those that the estimate E2 expects.
 
     Args:
         grid: name of the grid.
 
     Returns:
-        By number of patches and depth: measured (of H) and expected (of G, a shared pixel counting as one more angle
-        of every circuit), (S, 12) each, as shares of the trace that T4 expects.
+        By number of patches and depth: measured (of H) and expected (of G), (S, 12) each, on all parameters, as shares
+        of the trace that E1 expects, a shared pixel counting as one more angle of every circuit.
     """
     found: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = {}
     for item in sorted(runs.read(grid), key=lambda item: (item.run.model.n_patches, item.run.model.depth)):
-        if item.curvature is None or "expected_gauss_newton" not in item.curvature.arrays:
+        if item.curvature is None or "expected_all" not in item.curvature.arrays:
             continue
         cfg, arrays = item.run.model, item.curvature.arrays
         m, q = cfg.n_params_per_qnn, cfg.n_qubits
-        trace = law.trace(arrays["impurity"], cfg.n_patches, cfg.factor, m, q)[:, None]
-        measured = arrays["eigenvalues"] / (trace * law.with_pixels(q, m, cfg.shared_bias))
-        expected = arrays["expected_gauss_newton"] / trace
-        found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(v[:, : columns.LEADING] for v in (measured, expected))
+        trace = law.trace(arrays["impurity"], cfg.n_patches, cfg.factor, m, q) * law.with_pixels(q, m, cfg.shared_bias)
+        both = (arrays[name][:, : columns.LEADING] / trace[:, None] for name in ("eigenvalues", "expected_all"))
+        found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(both)
     return found
 
 
 def _leading(item: runs.Stored) -> dict[str, np.ndarray]:
     of_vectors = ("class_mean_overlap", "gradient_overlap", "vector_shares")
-    names = ("eigenvalues", "refined_eigenvalues", "expected_gauss_newton", *of_vectors)
+    names = ("eigenvalues", "refined_eigenvalues", "expected_phi", *of_vectors)
     arrays = item.curvature.arrays
     return {name: arrays[name][:, : columns.LEADING] for name in names if name in arrays}
 
