@@ -1,4 +1,4 @@
-"""What CONTRIBUTING names is there, its table of rooms is that of the imports, and every module has its place in the API."""
+"""What CONTRIBUTING names is there, its rooms import what it says, and every module has its place in the API."""
 
 import ast
 import re

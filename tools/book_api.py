@@ -38,7 +38,7 @@ def with_formulas(lines: list[str]) -> list[str]:
 
 
 def with_returns(lines: list[str]) -> list[str]:
-    """Writes the section Returns or Yields as a field, in which a colon is a colon; napoleon would take it for a type."""
+    """Writes the section Returns or Yields as a field: what stands before a colon there is no type, as napoleon thinks."""
     out, inside = [], False
     for line in lines:
         if line in {"Returns:", "Yields:"}:
