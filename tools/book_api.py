@@ -38,7 +38,7 @@ def with_formulas(lines: list[str]) -> list[str]:
 
 
 def with_returns(lines: list[str]) -> list[str]:
-    """Writes the section Returns or Yields as a field: what stands before a colon there is no type, as napoleon thinks."""
+    """Writes the section Returns or Yields as a field: before a colon stands no type there."""
     out, inside = [], False
     for line in lines:
         if line in {"Returns:", "Yields:"}:
