@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-_SOURCES = ("*.md", "_toc.yml", "references.bib", "_static/**/*", "chapters/*.ipynb")
+_SOURCES = ("*.md", "_toc.yml", "references.bib", "_static/**/*", "chapters/*.ipynb", "api/*.md")
 
 
 def render(executed: Mapping[str, str | Path], out_dir: str | Path, project: str | Path = ".") -> dict[str, Path]:
@@ -78,7 +78,10 @@ def _changed(config: dict[str, Any], written: Iterable[str]) -> dict[str, Any]:
     sphinx = config["sphinx"]
     own = sphinx.pop("local_extensions", {})
     settings = sphinx["config"]
-    settings["extensions"] = [*(name for name in settings["extensions"] if name not in own), __name__]
+    left_out = {*own, "sphinx.ext.autodoc", "sphinx.ext.napoleon"}  # the API is not written, and takes a while to read
+    settings["extensions"] = [*(name for name in settings["extensions"] if name not in left_out), __name__]
+    for name in [name for name in settings if name.startswith("autodoc_")]:
+        del settings[name]
     settings["written_pages"] = list(written)
     settings["html_sidebars"] = {"**": []}
     settings.setdefault("html_theme_options", {}).update(

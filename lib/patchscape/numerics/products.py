@@ -84,10 +84,9 @@ def finite_sum_hessian(
         chunk_loss: (shared, chunk) -> scalar, linear weights included.
 
     Returns:
-        at: (parameters, chunks) -> a point, a pytree for the other two functions; the chunks are a pytree of arrays
-            with a leading axis of chunks.
-        product: (point, v, chunks) -> H v, with v and the result like the parameters.
-        gradient: point -> gradient of the loss, like the parameters. All three may be compiled with `jax.jit`.
+        Three functions, all of which may be compiled with `jax.jit`: at, (parameters, chunks) -> a point, a pytree for
+        the other two, with chunks a pytree of arrays with a leading axis of chunks; product, (point, v, chunks) -> H v,
+        with v and the result like the parameters; gradient, point -> gradient of the loss, like the parameters.
     """
 
     def at(params: Tree, chunks: Tree) -> Tree:
