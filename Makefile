@@ -108,11 +108,12 @@ known-grid: env
 	@.venv-grid/bin/$(PIP) -r workflow/requirements.txt
 	@touch $@
 
-lint: env ## check style, docstrings, formatting and declared dependencies
+lint: env ## check style, docstrings, formatting, declared dependencies and who imports whom
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --check --quiet . || { echo "Some files are not formatted: run 'make format'." >&2; exit 1; }
 	@$(BIN)/deptry lib
 	@$(BIN)/deptry lib tools tests benchmarks chapters workflow --ignore DEP002,DEP004
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 format: env ## format the code and the notebooks, mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet . || true

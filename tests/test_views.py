@@ -1,5 +1,8 @@
 """Stored landscapes: a seed trained again gives its minimum, and everything that is drawn passes through it."""
 
+import contextlib
+import threading
+
 import numpy as np
 import pytest
 from conftest import optimisations
@@ -113,3 +116,25 @@ def test_the_command_names_what_is_wrong(tmp_path):
         assert done.exit_code == 1
         assert sentence in done.output
         assert "Traceback" not in done.output
+
+
+def test_two_calls_on_one_file_take_turns_and_lose_nothing(tmp_path, monkeypatch):
+    """Each adds its seed to the file: without a lock the one that reads first and writes last drops the other's."""
+    both = threading.Barrier(2)
+
+    def slow(run, record, number):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=1)  # reached by both only if neither waits for the other
+        return {"number": np.float32(number)}
+
+    monkeypatch.setattr(views, "_views", slow)
+    run_file = files.paths(JOB, tmp_path)[0]
+    records.write(run_file, {"x": np.zeros(1)}, {"seeds": [0, 1]})
+    calls = [threading.Thread(target=views.make, args=(JOB, tmp_path, tmp_path / "out", [seed])) for seed in (0, 1)]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join()
+    record = records.read(views.path(JOB, tmp_path / "out"))
+    assert sorted(record.meta["seeds"]) == [0, 1]
+    assert record.arrays["number"].tolist() == record.meta["seeds"]

@@ -46,7 +46,7 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
         ValueError: if a file is damaged.
     """
     path, _ = files.paths(job, folder)
-    with _alone(path):
+    with alone(path):
         if _sound(path, redo):
             return path
         checkpoint = files.unfinished(path)
@@ -84,7 +84,7 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
         ValueError: if a file is damaged or the job is not trained.
     """
     run_file, path = files.paths(job, folder)
-    with _alone(path):
+    with alone(path):
         if not run_file.exists():
             raise ValueError(f"{run_file} is missing: train the job first (`patchscape job GRID {job.name} train`).")
         record = records.read(run_file)
@@ -139,7 +139,7 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         ValueError: if the job is not done or a file is damaged.
     """
     run_file, path = files.paths(job, folder)
-    with _alone(path):
+    with alone(path):
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = files.read_pair(run_file)
@@ -295,10 +295,19 @@ def _remove_products(path: Path) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Holds the lock of a result file; the system releases it when the process ends, however it ends.
 
     Waits for another process that holds it: it finishes the work, or it ends early and its checkpoint is taken up.
+
+    Args:
+        path: of the result file.
+
+    Yields:
+        Nothing, while the lock is held.
+
+    Raises:
+        OSError: if the folder cannot be written.
     """
     held = FileLock(files.unfinished(path).with_suffix(".lock"))
     try:

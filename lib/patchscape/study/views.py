@@ -57,26 +57,27 @@ def make(job: Job, run_folder: str | Path, out: str | Path, seeds: Sequence[int]
         raise ValueError(f"{run_file} is missing: train the job first (`patchscape job GRID {job.name} train`).")
     record = records.read(run_file)
     identity, target = records.checksum(record.arrays, record.meta), path(job, out)
-    arrays, done, wall = {}, [], 0.0
-    if target.exists():
-        stored = records.read(target)
-        if target.samefile(run_file):
-            raise ValueError(f"{out} is the folder of the run files: choose another one for landscapes.")
-        if stored.meta.get("run_file") != identity:
-            raise ValueError(f"{target} belongs to another run file: delete it and make it anew.")
-        arrays, done, wall = stored.arrays, stored.meta["seeds"], stored.meta["wall_s"]
-    for seed in seeds:
-        if seed in done:
-            continue
-        if seed not in record.meta["seeds"]:
-            raise ValueError(f"seed={seed}: the run file has seeds {record.meta['seeds']}.")
-        start = time.perf_counter()
-        found = _views(job.run, record, record.meta["seeds"].index(seed))
-        wall += time.perf_counter() - start
-        done = [*done, seed]
-        arrays = {k: np.concatenate([*([arrays[k]] if k in arrays else []), v[None]]) for k, v in found.items()}
-        meta = {"run": job.run.model_dump(mode="json"), "seeds": done, "run_file": identity, "wall_s": wall}
-        records.write(target, arrays, meta | {"provenance": records.provenance()})
+    with jobs.alone(target):
+        arrays, done, wall = {}, [], 0.0
+        if target.exists():
+            stored = records.read(target)
+            if target.samefile(run_file):
+                raise ValueError(f"{out} is the folder of the run files: choose another one for landscapes.")
+            if stored.meta.get("run_file") != identity:
+                raise ValueError(f"{target} belongs to another run file: delete it and make it anew.")
+            arrays, done, wall = stored.arrays, stored.meta["seeds"], stored.meta["wall_s"]
+        for seed in seeds:
+            if seed in done:
+                continue
+            if seed not in record.meta["seeds"]:
+                raise ValueError(f"seed={seed}: the run file has seeds {record.meta['seeds']}.")
+            start = time.perf_counter()
+            found = _views(job.run, record, record.meta["seeds"].index(seed))
+            wall += time.perf_counter() - start
+            done = [*done, seed]
+            arrays = {k: np.concatenate([*([arrays[k]] if k in arrays else []), v[None]]) for k, v in found.items()}
+            meta = {"run": job.run.model_dump(mode="json"), "seeds": done, "run_file": identity, "wall_s": wall}
+            records.write(target, arrays, meta | {"provenance": records.provenance()})
     return target
 
 
