@@ -36,14 +36,7 @@ from patchscape.store import files, grids
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 NEW = BUILD / "new" / "_build"  # jupyter-book makes the second part of the path itself
-# The folders of data/results that the book reads.
-STORED = {*grids.stored(), "replay", "landscapes", "redrawn", "spectra"}
-    *grids.stored(),
-    "replay",
-    "landscapes",
-    "redrawn",
-    "spectra",
-}  # the folders of data/results that the book reads
+STORED = {*grids.stored(), "replay", "landscapes", "redrawn", "spectra"}  # folders of data/results for the book
 # First letters of the variables that change results, and of those among them that do not.
 SETTINGS = ("CUDA_", "JAX_", "MKL_", "NPROC", "OMP_", "OPENBLAS_", "PATCHSCAPE_", "XLA_")
 HARMLESS = (
