@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from patchscape import tables
 from patchscape.circuit import ansatz
 from patchscape.config import ModelConfig
 from patchscape.curvature import exact
@@ -81,3 +82,16 @@ def test_a_file_has_the_seeds_that_were_asked_for_and_no_other_numbers(tmp_path)
     ):
         with pytest.raises(ValueError, match=sentence):
             redrawn.make(job, tmp_path, **{"out": tmp_path / "out", "draws": 1, "images": 20} | arguments)
+
+
+def test_the_table_sets_trained_blocks_over_the_mean_of_redrawn_ones(tmp_path):
+    job = next(job for job in grids.jobs("smoke").values() if job.run.model.n_patches == 4)
+    jobs.train(job, tmp_path)
+    redrawn.make(job, tmp_path, tmp_path / "out", [0], draws=2, images=20)
+    table = tables.spectra.redrawn(tmp_path / "out")
+    assert list(table.blocks) == ["trained", "start", "redrawn", "redrawn"]
+    row = tables.spectra.against_redrawn(table, ["trace_phi"]).iloc[0]
+    one, _, *others = table.trace_phi
+    mean = np.sqrt(others[0] * others[1])
+    assert (row.ratio, row.low, row.high) == pytest.approx((one / mean, min(others) / mean, max(others) / mean))
+    assert tables.spectra.redrawn(tmp_path / "nothing").empty

@@ -13,6 +13,7 @@ from patchscape.figures.architecture import (
 )
 from patchscape.figures.beyond import against_noise, from_shots
 from patchscape.figures.bound import (
+    against_redrawn,
     as_expected,
     block_matrix,
     bound_against_measured,
@@ -75,6 +76,7 @@ from patchscape.figures.training import (
 __all__ = [
     "against_noise",
     "against_published",
+    "against_redrawn",
     "as_expected",
     "block_idea",
     "block_matrix",

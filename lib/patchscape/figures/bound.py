@@ -268,3 +268,45 @@ def factors(table: pd.DataFrame, share: float) -> Figure:
     ax.set(ylabel="factor")
     ax.legend(fontsize=8)
     return fig
+
+
+_QUANTITIES = {
+    "lambda_max_phi": r"$\lambda_{\max}(G_\varphi)$",
+    "trace_phi": r"tr $G_\varphi$",
+    "lambda_max_bias": r"$\lambda_{\max}(G_b)$",
+    "trace_bias": r"tr $G_b$",
+    "lambda_max": r"$\lambda_{\max}(G)$",
+}
+
+
+def against_redrawn(table: pd.DataFrame) -> Figure:
+    """Draws trained blocks over blocks drawn anew, at the same minima, for five quantities.
+
+    Args:
+        table: from `tables.spectra.against_redrawn`, of the quantities that are drawn.
+
+    Returns:
+        The figure; a panel for each depth, in it one dot per seed, and a bar from the least to the largest draw.
+    """
+    depths, counts = sorted(table.depth.unique()), sorted(table.n_patches.unique())
+    fig, axes = plt.subplots(1, len(depths), figsize=(8, 3.2), sharey=True, squeeze=False)
+    for ax, depth in zip(axes[0], depths, strict=True):
+        for place, name in enumerate(_QUANTITIES):
+            for i, n in enumerate(counts):
+                own = table[(table.depth == depth) & (table.n_patches == n) & (table.quantity == name)]
+                x = place + 0.18 * (i - (len(counts) - 1) / 2)
+                ax.plot(
+                    [x, x], [own.low.min(), own.high.max()], color=colour(n), lw=5, alpha=0.25, solid_capstyle="butt"
+                )
+                label = f"$n = {n}$" if place == 0 and ax is axes[0, 0] else None
+                ax.plot(np.full(len(own), x), own.ratio, "o", color=colour(n), ms=4, mew=0, label=label)
+        ax.axhline(1, color=INK, lw=1, zorder=0)
+        ax.set_xticks(range(len(_QUANTITIES)), list(_QUANTITIES.values()), fontsize=8, rotation=45)
+        ax.set(title=f"$d = {depth}$", yscale="log")
+    ax = axes[0, 0]
+    ax.set_ylabel("trained blocks / redrawn blocks")
+    ticks = [0.7, 0.8, 1, 1.25, 1.5, 2]
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.legend(fontsize=8)
+    return fig

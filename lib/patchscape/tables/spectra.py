@@ -1,6 +1,7 @@
 """Spectra at the stored minima: leading eigenvalues, whole spectra, and what is expected of random circuits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,64 @@ def expected(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
         both = (arrays[name][:, : columns.LEADING] / trace[:, None] for name in ("eigenvalues", "expected_all"))
         found.setdefault(cfg.n_patches, {})[cfg.depth] = tuple(both)
     return found
+
+
+def redrawn(folder: str | Path | None = None) -> pd.DataFrame:
+    """Reads what was measured at stored minima with trained, initial and redrawn blocks.
+
+    Args:
+        folder: where to look; default is data/results/redrawn.
+
+    Returns:
+        One row per seed and draw: n_patches, depth, seed, blocks ("trained", "start" or "redrawn"), and of the
+        Gauss-Newton matrix with the predictions of the trained model: lambda_max and lambda_max_phi (on all parameters
+        and on phi), lambda_max_bias, trace_phi, trace_bias (nats per rad^2), coherence, outliers and gap (of the
+        eigenvalues on all parameters); and jacobian_cosine, kernel_alignment and distance (rad) from the trained
+        blocks. Empty if nothing is stored.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
+    where = files.data_folder() / "results" / "redrawn" if folder is None else Path(folder)
+    rows = []
+    for path in sorted(where.glob("*.safetensors")):
+        arrays, meta = records.read(path)
+        cfg = RunConfig(**meta["run"]).model
+        for i, seed in enumerate(meta["seeds"]):
+            for draw, values in enumerate(arrays["eigenvalues"][i]):
+                at = {name: value[i, draw] for name, value in arrays.items()}
+                count = spectra.count_outliers(values[: columns.LEADING], candidates=columns.LEADING - 1)
+                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "seed": seed}
+                row |= {"blocks": ("trained", "start")[draw] if draw < 2 else "redrawn"}
+                row |= {"lambda_max": values[0], "lambda_max_phi": at["eigenvalues_phi"][0]}
+                row |= {"lambda_max_bias": at["gauss_newton_bias"]}
+                row |= {"coherence": law.coherence(at["eigenvalues_phi"][0], at["gauss_newton_blocks"])}
+                row |= {"outliers": count, "gap": spectra.gap_ratio(values, count)}
+                same = ("trace_phi", "trace_bias", "jacobian_cosine", "kernel_alignment", "distance")
+                rows.append(row | {name: float(at[name]) for name in same})
+    return pd.DataFrame(rows)
+
+
+def against_redrawn(table: pd.DataFrame, quantities: Sequence[str]) -> pd.DataFrame:
+    """Compares trained blocks with the mean of those drawn anew at the same minimum.
+
+    Args:
+        table: from `redrawn`.
+        quantities: columns of positive numbers.
+
+    Returns:
+        One row per seed and quantity: n_patches, depth, seed, quantity, ratio (trained to the geometric mean of the
+        redrawn), low and high (the smallest and the largest redrawn one to that mean).
+    """
+    rows = []
+    for (n, depth, seed), own in table.groupby(["n_patches", "depth", "seed"]):
+        trained, null = own[own.blocks == "trained"], own[own.blocks == "redrawn"]
+        for name in quantities:
+            mean = np.exp(np.log(null[name]).mean())
+            row = {"n_patches": n, "depth": depth, "seed": seed, "quantity": name}
+            row |= {"ratio": trained[name].iloc[0] / mean}
+            rows.append(row | {"low": null[name].min() / mean, "high": null[name].max() / mean})
+    return pd.DataFrame(rows)
 
 
 def _leading(item: runs.Stored) -> dict[str, np.ndarray]:
