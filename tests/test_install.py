@@ -48,10 +48,10 @@ for name in ("pennylane", "sklearn", "papermill", "nbformat", "myst_nb", "matfre
 
 import jax.numpy as jnp
 import patchscape
-from patchscape.numerics import products
+from patchscape.numerics import spectra
 
 loss = lambda x: 0.5 * jnp.sum(jnp.arange(1.0, 6.0) * x**2)
-found = products.top_eigenvalues(loss, jnp.ones(5), k=2)
+found = spectra.top_eigenvalues(loss, jnp.ones(5), k=2)
 
 from typer.testing import CliRunner
 from patchscape import tables

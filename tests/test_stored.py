@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import gmean
 
 from patchscape import config, law, tables
-from patchscape.numerics import spectra
+from patchscape.numerics import outliers
 from patchscape.store import grids
 
 
@@ -57,7 +57,7 @@ def test_the_whole_spectrum_at_the_papers_size_agrees_with_products_and_has_the_
     assert abs(phi.sum() - run.gauss_newton_trace_phi) < 4 * run.gauss_newton_trace_phi_error
     assert phi.min() > -1e-8 * phi[0]
     ratios, expected = (
-        np.array([spectra.gap_ratio(values, rank) for rank in range(1, 20)]) for values in (phi, found["expected_phi"])
+        np.array([outliers.gap_ratio(values, rank) for rank in range(1, 20)]) for values in (phi, found["expected_phi"])
     )
     assert set(np.argsort(ratios)[-2:] + 1) == {1, 10}
     assert abs(expected[9] / ratios[9] - 1) < 0.05

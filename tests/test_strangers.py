@@ -133,7 +133,7 @@ def test_a_training_refuses_a_wrong_run_before_anything_is_compiled(run, given, 
     ],
 )
 def test_a_hessian_is_refused_where_there_is_none(loss, params, sentence):
-    for compute in (products.top_eigenvalues, products.dense_hessian):
+    for compute in (spectra.top_eigenvalues, products.dense_hessian):
         with pytest.raises(ValueError, match=sentence):
             compute(loss, params)
 
@@ -141,13 +141,13 @@ def test_a_hessian_is_refused_where_there_is_none(loss, params, sentence):
 @pytest.mark.parametrize("k", [None, "1", 0, 9, float("nan")])
 def test_a_number_of_eigenvalues_is_one_that_there_is(k):
     with pytest.raises(ValueError, match=f"k={k}, .* choose k from 1 to 4"):
-        products.eigenpairs(lambda v: v, 4, k, seed=0)
+        spectra.eigenpairs(lambda v: v, 4, k, seed=0)
 
 
 @pytest.mark.parametrize("image", [np.ones(3), 1.0, np.ones((6, 1)), 1j * np.ones(6), None])
 def test_a_product_of_another_shape_or_kind_is_no_matrix(image):
     for iterate in (
-        lambda product: products.eigenpairs(product, 6, 1, seed=0),
+        lambda product: spectra.eigenpairs(product, 6, 1, seed=0),
         lambda product: spectra.lanczos(product, 6, seed=0, max_steps=6),
     ):
         with pytest.raises(ValueError, match=r"a product with the matrix has shape .* of shape \(6,\)"):

@@ -1,4 +1,4 @@
-"""Curvature of a loss: Hessian and Gauss-Newton products, top eigenvalues with residuals, dense matrices.
+"""Curvature of a loss: products with its Hessian and Gauss-Newton matrix, and these matrices, dense.
 
 Nothing here knows the model: functions take a loss (parameters -> scalar) or a product with a matrix. Parameters are
 any pytree of arrays; eigenvalues are in nats per rad^2 when the loss is in nats and the parameters are angles.
@@ -6,37 +6,16 @@ any pytree of arrays; eigenvalues are in nats per rad^2 when the loss is in nats
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-
-from patchscape.numerics.spectra import finite
 
 Tree = Any
 LossFn = Callable[[Tree], jax.Array]
 Product = Callable[[Tree, Tree], Tree]
-
-
-class Eigenpairs(NamedTuple):
-    """Eigenvalues with the evidence for them.
-
-    Attributes:
-        values: (k,) in decreasing order.
-        vectors: unit vectors, a pytree like the parameters with a leading axis k (or an array (k, size)).
-        residuals: (k,) norms ||H v - lambda v||, in the unit of the eigenvalues.
-        converged: whether every residual is at most tol * max |lambda|.
-        n_matvecs: number of products with the matrix, those for the residuals included.
-    """
-
-    values: np.ndarray
-    vectors: Tree
-    residuals: np.ndarray
-    converged: bool
-    n_matvecs: int
 
 
 def hvp(loss_fn: LossFn) -> Product:
@@ -148,59 +127,6 @@ def _transposed(prepare: Callable[[Tree], Tree], params: Tree, cotangent: Tree) 
     return jax.vjp(prepare, params)[1](cotangent)[0]
 
 
-def eigenpairs(
-    matvec: Callable[[np.ndarray], np.ndarray], size: int, k: int, *, seed: int, tol: float = 1e-3, which: str = "LA"
-) -> Eigenpairs:
-    """Computes extreme eigenpairs of a symmetric matrix from products with it.
-
-    Uses ARPACK's restarted Lanczos method; matrices too small for it are built column by column and solved densely.
-
-    Args:
-        matvec: (size,) -> (size,), float64 in and out.
-        size: number of rows.
-        k: number of eigenpairs, 1 to size.
-        seed: of the random start vector.
-        tol: allowed residual relative to the largest eigenvalue in size.
-        which: "LA" for the largest, "SA" for the smallest.
-
-    Returns:
-        Eigenpairs with vectors (k, size).
-
-    Raises:
-        ValueError: if k, which or tol is not allowed, or a product is not finite.
-    """
-    if k not in range(1, size + 1) or which not in ("LA", "SA") or not 0 < tol < 1:
-        raise ValueError(f"k={k}, which={which!r}, tol={tol}: choose k from 1 to {size}, 'LA' or 'SA', 0 < tol < 1.")
-    count, matvec = 0, finite(matvec)
-
-    def counted(v: np.ndarray) -> np.ndarray:
-        nonlocal count
-        count += 1
-        return matvec(v)
-
-    start = np.random.default_rng(seed).standard_normal(size)
-    image = counted(start)
-    if size <= max(3 * k, 20):
-        dense = np.stack([counted(row) for row in np.eye(size)], axis=1)
-        values, vectors = np.linalg.eigh((dense + dense.T) / 2)
-        order = np.argsort(values)[::-1][:k] if which == "LA" else np.argsort(values)[:k]
-        values, vectors = values[order], vectors[:, order]
-    elif not np.any(image):  # ARPACK refuses a start vector in the kernel; a random one there means the zero matrix
-        values, vectors = np.zeros(k), np.eye(size, k)
-    else:
-        operator = LinearOperator((size, size), matvec=counted, dtype=np.float64)
-        try:
-            values, vectors = eigsh(operator, k, which=which, v0=start, tol=tol, ncv=min(size, max(2 * k + 1, 12)))
-        except ArpackNoConvergence as error:
-            values, vectors = error.eigenvalues, error.eigenvectors
-    order = np.argsort(values)[::-1]
-    values, vectors = values[order], vectors[:, order].T
-    residuals = np.array([np.linalg.norm(counted(v) - x * v) for x, v in zip(values, vectors, strict=True)])
-    scale = max(np.abs(values).max(initial=0), np.finfo(np.float32).tiny)
-    converged = len(values) == k and bool(np.all(residuals <= tol * scale))
-    return Eigenpairs(values, vectors, residuals, converged, count)
-
-
 def flat_matvec(product: Product, params: Tree) -> tuple[Callable[[np.ndarray], np.ndarray], int, Callable]:
     """Turns a product with pytrees into one with flat float64 vectors.
 
@@ -214,63 +140,21 @@ def flat_matvec(product: Product, params: Tree) -> tuple[Callable[[np.ndarray], 
     Raises:
         ValueError: if the parameters are not all real floating-point numbers.
     """
-    _check_real(params)
+    check_real(params)
     flat, unravel = ravel_pytree(params)
     compiled = jax.jit(lambda p, v: ravel_pytree(product(p, unravel(v)))[0])
     return lambda v: np.asarray(compiled(params, jnp.asarray(v, flat.dtype)), np.float64), flat.size, unravel
 
 
-def top_eigenvalues(
-    loss_fn: LossFn, params: Tree, k: int = 1, *, seed: int = 0, tol: float = 1e-3, which: str = "LA"
-) -> Eigenpairs:
-    """Computes the largest (or smallest) eigenvalues of the Hessian of a loss.
+def check_real(params: Tree) -> None:
+    """Refuses parameters without a second derivative, and complex ones, which have twice as many as it seems.
 
     Args:
-        loss_fn: parameters -> scalar.
-        params: where the Hessian is taken.
-        k: number of eigenpairs.
-        seed: of the random start vector.
-        tol: allowed residual relative to the largest eigenvalue in size.
-        which: "LA" for the largest, "SA" for the smallest.
-
-    Returns:
-        Eigenpairs with vectors as a pytree like params, each leaf with a leading axis k.
+        params: any pytree of arrays.
 
     Raises:
-        ValueError: if the parameters are not all real floating-point numbers, the loss is not one real number, or as
-            for `eigenpairs`.
+        ValueError: if one of them is not real, or no floating-point number.
     """
-    _check_loss(loss_fn, params)
-    return top_eigenvalues_of(hvp(loss_fn), params, k, seed=seed, tol=tol, which=which)
-
-
-def top_eigenvalues_of(
-    product: Product, params: Tree, k: int = 1, *, seed: int = 0, tol: float = 1e-3, which: str = "LA"
-) -> Eigenpairs:
-    """Computes the largest (or smallest) eigenvalues of any symmetric product, such as `gauss_newton_vp`.
-
-    Args:
-        product: (params, v) -> matrix times v.
-        params: where the matrix is taken.
-        k: number of eigenpairs.
-        seed: of the random start vector.
-        tol: allowed residual relative to the largest eigenvalue in size.
-        which: "LA" for the largest, "SA" for the smallest.
-
-    Returns:
-        Eigenpairs with vectors as a pytree like params, each leaf with a leading axis k.
-
-    Raises:
-        ValueError: if the parameters are not all real floating-point numbers, or as for `eigenpairs`.
-    """
-    matvec, size, unravel = flat_matvec(product, params)
-    found = eigenpairs(matvec, size, k, seed=seed, tol=tol, which=which)
-    trees = [unravel(jnp.asarray(v, ravel_pytree(params)[0].dtype)) for v in found.vectors]
-    return found._replace(vectors=jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
-
-
-def _check_real(params: Tree) -> None:
-    """Refuses parameters without a second derivative, and complex ones, which have twice as many as it seems."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         dtype = getattr(leaf, "dtype", np.result_type(type(leaf)))
         if not jnp.issubdtype(dtype, jnp.floating):
@@ -278,9 +162,17 @@ def _check_real(params: Tree) -> None:
             raise ValueError(f"{where} are of type {dtype}: give floating-point numbers, as `jnp.asarray(x, float)`.")
 
 
-def _check_loss(loss_fn: LossFn, params: Tree) -> None:
-    """Refuses a loss that is not one real number at these parameters."""
-    _check_real(params)
+def check_loss(loss_fn: LossFn, params: Tree) -> None:
+    """Refuses a loss that is not one real number at these parameters, and parameters as `check_real` does.
+
+    Args:
+        loss_fn: parameters -> scalar.
+        params: any pytree of arrays.
+
+    Raises:
+        ValueError: if the loss is another thing than one real number.
+    """
+    check_real(params)
     loss = jax.eval_shape(loss_fn, params)
     if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise ValueError(f"the loss returns {loss}: return one real floating-point number, such as its mean.")
@@ -322,5 +214,5 @@ def dense_hessian(loss_fn: LossFn, params: Tree, *, columns_at_once: int = 32) -
     array([[2., 1.],
            [1., 0.]])
     """
-    _check_loss(loss_fn, params)
+    check_loss(loss_fn, params)
     return dense(hvp(loss_fn), params, columns_at_once=columns_at_once)

@@ -1,9 +1,16 @@
-"""Spectra of symmetric matrices known by their products: both ends, a quadrature of the density, outliers."""
+"""Spectra of symmetric matrices known by their products: both ends, with residuals, and a quadrature of the density."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from patchscape.numerics import products
+
+MAX_STEPS = 300  # ours: most products for extreme eigenpairs
 
 
 class Krylov(NamedTuple):
@@ -23,6 +30,24 @@ class Krylov(NamedTuple):
     residuals: np.ndarray
     weights: np.ndarray
     vectors: np.ndarray
+    n_matvecs: int
+
+
+class Eigenpairs(NamedTuple):
+    """Eigenvalues with the evidence for them.
+
+    Attributes:
+        values: (k,) in decreasing order.
+        vectors: unit vectors, a pytree like the parameters with a leading axis k (or an array (k, size)).
+        residuals: (k,) norms ||H v - lambda v||, in the unit of the eigenvalues.
+        converged: whether every residual is at most tol * max |lambda|.
+        n_matvecs: number of products with the matrix, those for the residuals included.
+    """
+
+    values: np.ndarray
+    vectors: products.Tree
+    residuals: np.ndarray
+    converged: bool
     n_matvecs: int
 
 
@@ -68,7 +93,8 @@ def lanczos(
     """Runs Lanczos' method with full reorthogonalisation until the wanted ends of the spectrum have converged.
 
     One Krylov space serves both ends and the spectral density, which ARPACK's restarts do not. When the space is
-    exhausted (invariant subspace), a new random direction continues it.
+    exhausted (invariant subspace), a new random direction continues it, as often as eigenvalues are wanted: it may have
+    one vector only of an eigenspace.
 
     Args:
         matvec: (n_blocks size,) -> (n_blocks size,), float64 in and out, block diagonal in n_blocks blocks.
@@ -94,7 +120,7 @@ def lanczos(
     rng, matvec = np.random.default_rng(seed), finite(matvec)
     start = rng.standard_normal((n_blocks, size))
     basis = [start / np.linalg.norm(start, axis=1, keepdims=True)]
-    diagonal, beside = [], []
+    diagonal, beside, ended = [], [], np.zeros(n_blocks, int)
 
     def orthogonal(w: np.ndarray) -> np.ndarray:
         q = np.stack(basis, 1)
@@ -113,7 +139,10 @@ def lanczos(
         length = np.where(exhausted, 0, length)
         residuals = length[:, None] * np.abs(inner[:, -1])
         wanted = residuals[:, np.r_[:top, max(step - bottom, 0) : step]] if step >= top + bottom else np.inf
-        if step == size or np.all(wanted <= tol * scale[:, None]):
+        # A Krylov space has one vector of each eigenspace, and every fresh direction one more.
+        ended += exhausted
+        copies_missing = np.any((ended > 0) & (ended < max(top, bottom)))
+        if step == size or (np.all(wanted <= tol * scale[:, None]) and not copies_missing):
             break
         if np.any(exhausted):
             fresh = orthogonal(rng.standard_normal((n_blocks, size)))
@@ -122,6 +151,73 @@ def lanczos(
         basis.append(w / np.linalg.norm(w, axis=1, keepdims=True))
     vectors = np.einsum("bki,bks->bis", inner, np.stack(basis[:step], 1))
     return Krylov(values, residuals, inner[:, 0] ** 2, vectors, step)
+
+
+def eigenpairs(
+    matvec: Callable[[np.ndarray], np.ndarray],
+    size: int,
+    k: int,
+    *,
+    seed: int,
+    tol: float = 1e-3,
+    which: str = "LA",
+    max_steps: int = MAX_STEPS,
+) -> Eigenpairs:
+    """Computes extreme eigenpairs of a symmetric matrix from products with it, by Lanczos' method.
+
+    Args:
+        matvec: (size,) -> (size,), float64 in and out.
+        size: number of rows.
+        k: number of eigenpairs, 1 to size.
+        seed: of the random start vector.
+        tol: allowed residual relative to the largest eigenvalue in size that was met.
+        which: "LA" for the largest, "SA" for the smallest.
+        max_steps: most products, raised to k if it is less; k more give the residuals.
+
+    Returns:
+        Eigenpairs with vectors (k, size).
+
+    Raises:
+        ValueError: if k, which or tol is not allowed, or a product is not finite.
+    """
+    if k not in range(1, size + 1) or which not in ("LA", "SA") or not 0 < tol < 1:
+        raise ValueError(f"k={k}, which={which!r}, tol={tol}: choose k from 1 to {size}, 'LA' or 'SA', 0 < tol < 1.")
+    ends = {"top": k} if which == "LA" else {"top": 0, "bottom": k}
+    found = lanczos(matvec, size, seed=seed, max_steps=max(max_steps, k), tol=tol, **ends)
+    part = slice(0, k) if which == "LA" else slice(-k, None)
+    values, vectors = found.values[0, part], found.vectors[0, part]
+    # from products, not from the recurrence, so that their rounding shows
+    residuals = np.array([np.linalg.norm(matvec(v) - x * v) for x, v in zip(values, vectors, strict=True)])
+    scale = max(np.abs(found.values).max(), np.finfo(np.float32).tiny)
+    return Eigenpairs(values, vectors, residuals, bool(np.all(residuals <= tol * scale)), found.n_matvecs + k)
+
+
+def top_eigenvalues(
+    loss_fn: products.LossFn, params: products.Tree, k: int = 1, *, seed: int = 0, tol: float = 1e-3, which: str = "LA"
+) -> Eigenpairs:
+    """Computes the largest (or smallest) eigenvalues of the Hessian of a loss.
+
+    Args:
+        loss_fn: parameters -> scalar.
+        params: where the Hessian is taken.
+        k: number of eigenpairs.
+        seed: of the random start vector.
+        tol: allowed residual relative to the largest eigenvalue in size that was met.
+        which: "LA" for the largest, "SA" for the smallest.
+
+    Returns:
+        Eigenpairs with vectors as a pytree like params, each leaf with a leading axis k.
+
+    Raises:
+        ValueError: if the parameters are not all real floating-point numbers, the loss is not one real number, or as
+            for `eigenpairs`.
+    """
+    products.check_loss(loss_fn, params)
+    matvec, size, unravel = products.flat_matvec(products.hvp(loss_fn), params)
+    found = eigenpairs(matvec, size, k, seed=seed, tol=tol, which=which)
+    dtype = ravel_pytree(params)[0].dtype
+    trees = [unravel(jnp.asarray(v, dtype)) for v in found.vectors]
+    return found._replace(vectors=jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
 
 
 def quadrature(
@@ -161,30 +257,3 @@ def _tridiagonal(diagonal: list[np.ndarray], beside: list[np.ndarray]) -> tuple[
         t[:, i, i + 1] = t[:, i + 1, i] = np.stack(beside, 1)
     values, vectors = np.linalg.eigh(t)
     return values[:, ::-1], vectors[:, :, ::-1]
-
-
-def count_outliers(values: np.ndarray, *, candidates: int) -> int:
-    """Counts the eigenvalues above the widest gap, on a logarithmic scale, among the largest ones.
-
-    The rule has no threshold: the count is the rank r in 1 to `candidates` with the largest ratio
-    values[r - 1] / values[r]. It always names a gap; `gap_ratio` says how wide it is.
-
-    Args:
-        values: eigenvalues in decreasing order.
-        candidates: largest count considered.
-
-    Returns:
-        The count, 0 if no eigenvalue is positive.
-
-    >>> count_outliers(np.array([9.0, 8.0, 1.0, 0.9, 0.8]), candidates=4)
-    2
-    """
-    positive = values[values > 0][: candidates + 1]
-    if len(positive) < 2:
-        return len(positive)
-    return int(np.argmax(positive[:-1] / positive[1:])) + 1
-
-
-def gap_ratio(values: np.ndarray, rank: int) -> float:
-    """Ratio of the eigenvalue of a rank (from 1) to the next one, infinite if that is not positive."""
-    return float(values[rank - 1] / values[rank]) if values[rank] > 0 else float("inf")

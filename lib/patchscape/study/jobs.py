@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from patchscape.config import RunConfig
 from patchscape.curvature import full_data, measures
 from patchscape.learning import checkpoints, data, training
-from patchscape.numerics import planes, products
+from patchscape.numerics import planes, spectra
 from patchscape.store import files, records
 from patchscape.store.grids import LARGE, Job
 from patchscape.study import levels
@@ -186,7 +186,7 @@ def eigenpairs(
     images: data.ImageData | None = None,
     tol: float = measures.TOLERANCE,
     chunk: int = full_data.CHUNK,
-) -> products.Eigenpairs:
+) -> spectra.Eigenpairs:
     """Computes the largest Hessian eigenvalues over all training images at a stored minimum.
 
     Args:
@@ -208,7 +208,7 @@ def eigenpairs(
     images = images_of(record, images)
     cfg = RunConfig(**record.meta["run"]).model
     loss = full_data.FullDataLoss(cfg, images.train_angles, images.train_labels, chunk)
-    return products.eigenpairs(loss.at(full_data.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
+    return spectra.eigenpairs(loss.at(full_data.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
 
 
 def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from patchscape import law
 from patchscape.config import RunConfig
-from patchscape.numerics import spectra
+from patchscape.numerics import outliers
 from patchscape.store import columns, files, grids, records
 from patchscape.tables import runs
 
@@ -135,13 +135,13 @@ def redrawn(folder: str | Path | None = None) -> pd.DataFrame:
         for i, seed in enumerate(meta["seeds"]):
             for draw, values in enumerate(arrays["eigenvalues"][i]):
                 at = {name: value[i, draw] for name, value in arrays.items()}
-                count = spectra.count_outliers(values[: columns.LEADING], candidates=columns.LEADING - 1)
+                count = outliers.count_outliers(values[: columns.LEADING], candidates=columns.LEADING - 1)
                 row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "seed": seed}
                 row |= {"blocks": ("trained", "start")[draw] if draw < 2 else "redrawn"}
                 row |= {"lambda_max": values[0], "lambda_max_phi": at["eigenvalues_phi"][0]}
                 row |= {"lambda_max_bias": at["gauss_newton_bias"]}
                 row |= {"coherence": law.coherence(at["eigenvalues_phi"][0], at["gauss_newton_blocks"])}
-                row |= {"outliers": count, "gap": spectra.gap_ratio(values, count)}
+                row |= {"outliers": count, "gap": outliers.gap_ratio(values, count)}
                 same = ("trace_phi", "trace_bias", "jacobian_cosine", "kernel_alignment", "distance")
                 rows.append(row | {name: float(at[name]) for name in same})
     return pd.DataFrame(rows)
@@ -184,8 +184,8 @@ def _counts(items: Iterable[runs.Stored]) -> pd.DataFrame:
         candidates = min(columns.LEADING - 1, 2 * cfg.n_classes)
         for name, where in (("eigenvalues", "checkpoint"), ("refined_eigenvalues", "refined")):
             for seed, values in zip(item.record.meta["seeds"], kept.get(name, ()), strict=False):
-                count = spectra.count_outliers(values, candidates=candidates)
+                count = outliers.count_outliers(values, candidates=candidates)
                 row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "classes": item.run.classes, "seed": seed}
                 row |= {"where": where, "lambda_max": values[0]}
-                rows.append(row | {"outliers": count, "gap": spectra.gap_ratio(values, count)})
+                rows.append(row | {"outliers": count, "gap": outliers.gap_ratio(values, count)})
     return pd.DataFrame(rows)
