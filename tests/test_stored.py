@@ -179,3 +179,22 @@ def test_ensembles_lower_the_loss_where_the_protocol_is_the_papers_and_gain_accu
     small = tables.runs.table(["laptop"]).dropna(subset=["ensemble_test_loss"])
     assert len(small)
     assert (small.ensemble_test_accuracy < small.test_accuracy).all()
+
+
+def test_training_shows_on_the_shared_bias_and_hardly_on_the_circuits_own_angles():
+    """What the front page and the chapter on theory say of blocks drawn anew."""
+    table = tables.spectra.redrawn()
+    quantities = ["lambda_max_phi", "trace_phi", "lambda_max_bias", "trace_bias"]
+    versus = tables.spectra.against_redrawn(table, quantities).query("n_patches > 1 and depth > 2")
+    logs = versus.assign(log=np.log(versus.ratio)).groupby(["quantity", "n_patches", "depth"]).log.mean()
+    mean = np.exp(logs)
+    assert mean["lambda_max_phi"].between(0.95, 1.1).all()
+    assert mean["trace_phi"].between(0.97, 1.05).all()
+    assert 3.5 < mean["lambda_max_bias"].max() < 4.5
+    assert (mean["lambda_max_bias"] > 1.1).all()
+    for depth in (6, 18):
+        by_patches = mean["lambda_max_bias"].xs(depth, level="depth")
+        assert by_patches.is_monotonic_increasing
+    others = table.query("n_patches > 1 and blocks != 'trained'")
+    assert others.kernel_alignment.min() > 0.93
+    assert others.jacobian_cosine.max() < 0.35

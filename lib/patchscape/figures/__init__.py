@@ -13,6 +13,7 @@ from patchscape.figures.architecture import (
 )
 from patchscape.figures.beyond import against_noise, from_shots
 from patchscape.figures.bound import (
+    REDRAWN,
     against_redrawn,
     as_expected,
     block_matrix,
@@ -74,6 +75,7 @@ from patchscape.figures.training import (
 )
 
 __all__ = [
+    "REDRAWN",
     "against_noise",
     "against_published",
     "against_redrawn",

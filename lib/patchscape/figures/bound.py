@@ -270,7 +270,8 @@ def factors(table: pd.DataFrame, share: float) -> Figure:
     return fig
 
 
-_QUANTITIES = {
+# Quantities that are compared with redrawn blocks, columns of `tables.spectra.redrawn`, and their labels.
+REDRAWN = {
     "lambda_max_phi": r"$\lambda_{\max}(G_\varphi)$",
     "trace_phi": r"tr $G_\varphi$",
     "lambda_max_bias": r"$\lambda_{\max}(G_b)$",
@@ -291,7 +292,7 @@ def against_redrawn(table: pd.DataFrame) -> Figure:
     depths, counts = sorted(table.depth.unique()), sorted(table.n_patches.unique())
     fig, axes = plt.subplots(1, len(depths), figsize=(8, 3.2), sharey=True, squeeze=False)
     for ax, depth in zip(axes[0], depths, strict=True):
-        for place, name in enumerate(_QUANTITIES):
+        for place, name in enumerate(REDRAWN):
             for i, n in enumerate(counts):
                 own = table[(table.depth == depth) & (table.n_patches == n) & (table.quantity == name)]
                 x = place + 0.18 * (i - (len(counts) - 1) / 2)
@@ -301,7 +302,7 @@ def against_redrawn(table: pd.DataFrame) -> Figure:
                 label = f"$n = {n}$" if place == 0 and ax is axes[0, 0] else None
                 ax.plot(np.full(len(own), x), own.ratio, "o", color=colour(n), ms=4, mew=0, label=label)
         ax.axhline(1, color=INK, lw=1, zorder=0)
-        ax.set_xticks(range(len(_QUANTITIES)), list(_QUANTITIES.values()), fontsize=8, rotation=45)
+        ax.set_xticks(range(len(REDRAWN)), list(REDRAWN.values()), fontsize=8, rotation=45)
         ax.set(title=f"$d = {depth}$", yscale="log")
     ax = axes[0, 0]
     ax.set_ylabel("trained blocks / redrawn blocks")
