@@ -1,12 +1,15 @@
 """What all tests share: no display, double precision on request, and programs that compile fast."""
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
+import browser as tool
 import jax
 import matplotlib
 import numpy as np
 import pytest
+from cases import ROOT
 from hypothesis import settings
 
 from patchscape import runtime
@@ -55,3 +58,45 @@ def author():
             size, name = key.split("/")
             out.setdefault(size, {})[name] = stored[key]
     return out
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if tool.CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail(tool.MISSING)
+        pytest.skip(tool.MISSING)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = tool.launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page at a width; return it with everything that went wrong."""
+    contexts = []
+
+    def visit(document, width=1200, **options):
+        path = ROOT / "_build" / "html" / f"{document}.html"
+        if not path.is_file():
+            pytest.fail(f"{path} is not built: run `make book` first")
+        context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        page, faults = context.new_page(), []
+        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(f"asked for {r.url}"),
+        )
+        page.goto(path.as_uri())
+        tool.wait_for_formulas(page)
+        return page, faults
+
+    yield visit
+    for context in contexts:
+        context.close()

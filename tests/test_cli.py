@@ -92,6 +92,8 @@ WRONG = [
     ("job smoke nothing", "no job 'nothing' in grid 'smoke'"),
     ("job smoke nothing bake", "'bake' is not one of 'train'"),
     ("landscape smoke nothing", "no job 'nothing' in grid 'smoke'"),
+    ("redraw smoke nothing", "no job 'nothing' in grid 'smoke'"),
+    ("redraw smoke nothing --out text.md", "is a file"),
     ("landscape smoke nothing --out text.md", "is a file"),
     ("results --grid big", "no grid 'big': choose one of laptop"),
     ("results --grid laptop", "no stored run in"),

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from cases import ROOT
 from typer.testing import CliRunner
 
 from patchscape import cli, figures
 from patchscape.book import chapters, pages
 from patchscape.figures import drawn
 
-ROOT = Path(__file__).resolve().parents[1]
 text, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
 SAVE = "Path(os.environ['PATCHSCAPE_FIGURES'], 'tiny.png').write_text(str(depth))"
 

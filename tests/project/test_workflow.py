@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 import yaml
+from cases import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 WORKFLOW = ROOT / "workflow"
 README = (WORKFLOW / "README.md").read_text()
 PYTHON = ROOT / ".venv-grid/bin/python"

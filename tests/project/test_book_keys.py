@@ -15,10 +15,9 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from cases import ROOT
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
-
-ROOT = Path(__file__).resolve().parents[1]
 
 LIBRARY = {
     "__init__": "",

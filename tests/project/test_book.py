@@ -4,7 +4,6 @@ import os
 import re
 import socket
 import subprocess
-from pathlib import Path
 
 import build_book
 import check_book
@@ -13,9 +12,9 @@ import pytest
 import screenshots
 import serve_book
 import yaml
+from cases import ROOT
 from jupyter_cache import get_cache
 
-ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
 WORDS = "one two three four five six seven eight nine ten"
 PAGE = f"<html><head>{{head}}</head><body><article>{{body}} {WORDS}</article></body></html>"

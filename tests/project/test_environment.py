@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cases import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[1]
 LOCK = (ROOT / "requirements.lock").read_text()
 # Written in pieces, so that this file is not found by its own search.
 REGISTRIES = [

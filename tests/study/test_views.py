@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 import pytest
+from cases import JOB
 from conftest import optimisations
-from test_jobs import JOB
 from typer.testing import CliRunner
 
 from patchscape import cli, tables

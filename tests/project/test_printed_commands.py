@@ -3,15 +3,14 @@
 import itertools
 import re
 import shlex
-from pathlib import Path
 
 import nbformat
 import typer
+from cases import ROOT
 
 from patchscape import cli
 from patchscape.book import chapters
 
-ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = typer.main.get_command(cli.app).commands
 CHAPTERS = chapters.find_chapters(ROOT / "chapters")
 CODE = re.compile(r"^```\w*\n(.*?)^```$|(?<![`\\])`([^`]+)`(?!`)", re.MULTILINE | re.DOTALL)

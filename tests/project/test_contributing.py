@@ -2,9 +2,9 @@
 
 import ast
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from cases import ROOT
+
 PACKAGE = ROOT / "lib" / "patchscape"
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

@@ -5,11 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from cases import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 # Makes true environments (without pip, which takes seconds), and writes down what else it is asked.
 STUB = """#!/bin/sh
 case "$*" in
@@ -250,7 +249,12 @@ def test_check_runs_no_test_that_looks_at_the_built_book_or_takes_long():
     asked = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "-p", "no:cacheprovider"]
 
     def collected(*options):
-        files = ["tests/test_book.py", "tests/test_browser.py", "tests/test_chapters.py", "tests/test_bounds.py"]
+        files = [
+            "tests/project/test_book.py",
+            "tests/project/test_browser.py",
+            "tests/book/test_chapters.py",
+            "tests/curvature/test_bounds.py",
+        ]
         done = subprocess.run([*asked, *options, *files], cwd=ROOT, capture_output=True, text=True, check=True)
         return {line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if "::" in line}
 

@@ -1,64 +1,19 @@
 """The built pages in a real browser without a network."""
 
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import book_pages
-import browser as tool
 import check_book
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from cases import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
 
 pytestmark = [pytest.mark.slow, pytest.mark.book]
 each_page = pytest.mark.parametrize("document", check_book.documents(ROOT))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if tool.CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail(tool.MISSING)
-        pytest.skip(tool.MISSING)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = tool.launch(playwright)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a page at a width; return it with everything that went wrong."""
-    contexts = []
-
-    def visit(document, width=1200, **options):
-        path = HTML / f"{document}.html"
-        if not path.is_file():
-            pytest.fail(f"{path} is not built: run `make book` first")
-        context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
-        contexts.append(context)
-        page, faults = context.new_page(), []
-        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-        page.on(
-            "request",
-            lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(f"asked for {r.url}"),
-        )
-        page.goto(path.as_uri())
-        tool.wait_for_formulas(page)
-        return page, faults
-
-    yield visit
-    for context in contexts:
-        context.close()
 
 
 @each_page

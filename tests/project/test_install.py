@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cases import ROOT
 
 from patchscape.book import chapters
 from patchscape.store import files
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "lib" / "patchscape"
 
 

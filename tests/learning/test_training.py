@@ -15,7 +15,7 @@ from patchscape.config import ModelConfig, RunConfig, TrainConfig
 from patchscape.learning import checkpoints, data, model, training
 from patchscape.store import records
 
-PUBLISHED = Path(__file__).parents[1] / "data" / "published"
+PUBLISHED = Path(__file__).parents[2] / "data" / "published"
 SEEDS = [3, 4, 5]
 RUN = RunConfig(
     model=ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=8),

@@ -1,11 +1,10 @@
 """The code that the pages for users print runs exactly as it stands."""
 
 import re
-from pathlib import Path
 
 import pytest
+from cases import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -9,25 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import JOB, RUN
 from filelock import FileLock
 from typer.testing import CliRunner
 
 from patchscape import cli, config, tables
-from patchscape.config import ModelConfig, RunConfig, TrainConfig
 from patchscape.learning import data
 from patchscape.live import sweeps
 from patchscape.store import files, grids, records
 from patchscape.study import jobs, whole
-
-RUN = RunConfig(
-    model=ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=4),
-    train=TrainConfig(learning_rate=2e-2, epochs=3, batch_size=30),
-    dataset="digits",
-    n_train=60,
-    n_test=20,
-    seed=0,
-)
-JOB = grids.Job(RUN, (0, 1), "core", ("test",))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +140,7 @@ KILLED = """
 import os, signal, sys
 from patchscape.study import jobs
 sys.path.insert(0, {tests!r})
-from test_jobs import JOB
+from cases import JOB
 rename, left = os.replace, int(sys.argv[2])
 def replace(*names):
     global left
@@ -166,7 +156,7 @@ jobs.measure(JOB, sys.argv[1])
 
 @pytest.mark.slow
 def test_killed_in_training_in_the_hessian_and_while_writing_a_job_ends_with_the_same_numbers(done, tmp_path):
-    script = KILLED.format(tests=str(Path(__file__).parent))
+    script = KILLED.format(tests=str(Path(__file__).parents[1]))
     same_programs = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as conftest.py has them here
     # renames ahead of each run: 3 epochs with two files each, run file, first seed's curvature, curvature file
     for kill_at, after in ((3, "started"), (6, "trained"), (2, "trained"), (0, "done")):

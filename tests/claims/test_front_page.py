@@ -2,14 +2,12 @@
 
 import csv
 import re
-from pathlib import Path
 
 import numpy as np
+from cases import ROOT
 from scipy.stats import gmean
 
 from patchscape import tables
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_table_of_the_front_page_holds_the_published_numbers():

@@ -3,14 +3,13 @@
 import ast
 import json
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
+from cases import ROOT
 
 from patchscape.book import chapters, status
 
-ROOT = Path(__file__).resolve().parents[1]
 MEASURED = {"code": "abc", "created": "2026-01-01T00:00:00Z"}
 
 

@@ -11,10 +11,10 @@ import check_book
 import nbformat
 import pytest
 import yaml
+from cases import ROOT
 
 from patchscape.book import chapters
 
-ROOT = Path(__file__).resolve().parents[1]
 PATHS = [ROOT / f"{d}.ipynb" for d in check_book.documents(ROOT) if (ROOT / f"{d}.ipynb").is_file()]
 PARAMS = sorted((ROOT / "params").glob("*.yaml"))
 SMOKE = yaml.safe_load((ROOT / "params" / "smoke.yaml").read_text()) or {}

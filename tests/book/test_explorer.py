@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_browser import ROOT, browser, visit  # noqa: F401
+from cases import ROOT
 from typer.testing import CliRunner
 
 from patchscape.book import explorer
@@ -26,7 +26,7 @@ def file(tmp_path_factory, content):
 
 
 @pytest.fixture
-def opened(browser, file):  # noqa: F811
+def opened(browser, file):
     """Open the explorer; return the page and everything that went wrong."""
     contexts = []
 
@@ -153,7 +153,7 @@ def test_it_does_not_scroll_sideways_on_a_phone(opened):
 
 
 @pytest.fixture(scope="module")
-def phones(browser, content, tmp_path_factory):  # noqa: F811
+def phones(browser, content, tmp_path_factory):
     """The explorer under the style sheet of the book: what each phone shows at once and a second later."""
     path = tmp_path_factory.mktemp("phones") / "page.html"
     path.write_text(
@@ -213,7 +213,7 @@ def test_without_scripts_and_in_print_there_is_no_dead_control(opened):
     assert not page.locator(".explorer-live").is_visible()
 
 
-def test_on_its_page_in_the_dark_no_light_ground_lies_behind_it(visit):  # noqa: F811
+def test_on_its_page_in_the_dark_no_light_ground_lies_behind_it(visit):
     page, faults = visit("explorer", color_scheme="dark")
     assert faults == []
     ground = "() => getComputedStyle(document.querySelector('.explorer').parentElement).backgroundColor"
