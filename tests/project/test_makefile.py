@@ -259,9 +259,9 @@ def test_check_runs_no_test_that_looks_at_the_built_book_or_takes_long():
         return {line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if "::" in line}
 
     every, quick = collected(), collected("-m", variable.removeprefix("QUICK := "))
-    text = (ROOT / "tests" / "test_book.py").read_text()
+    text = (ROOT / "tests" / "project" / "test_book.py").read_text()
     of_the_book = set(re.findall(r"def (test_\w+)\(.*\bhtml\b.*\):", text))
-    of_the_book |= set(re.findall(r"def (test_\w+)", (ROOT / "tests" / "test_browser.py").read_text()))
+    of_the_book |= set(re.findall(r"def (test_\w+)", (ROOT / "tests" / "project" / "test_browser.py").read_text()))
     long = {
         "test_chapter_runs_through_papermill",
         "test_chapters_are_executed_side_by_side_and_one_that_fails_is_left_to_the_book",

@@ -290,7 +290,7 @@ def against_redrawn(table: pd.DataFrame) -> Figure:
         The figure; a panel for each depth, in it one dot per seed, and a bar from the least to the largest draw.
     """
     depths, counts = sorted(table.depth.unique()), sorted(table.n_patches.unique())
-    fig, axes = plt.subplots(1, len(depths), figsize=(8, 3.2), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(depths), figsize=(8, 3.6), sharey=True, squeeze=False)
     for ax, depth in zip(axes[0], depths, strict=True):
         for place, name in enumerate(REDRAWN):
             for i, n in enumerate(counts):
@@ -302,11 +302,11 @@ def against_redrawn(table: pd.DataFrame) -> Figure:
                 label = f"$n = {n}$" if place == 0 and ax is axes[0, 0] else None
                 ax.plot(np.full(len(own), x), own.ratio, "o", color=colour(n), ms=4, mew=0, label=label)
         ax.axhline(1, color=INK, lw=1, zorder=0)
-        ax.set_xticks(range(len(REDRAWN)), list(REDRAWN.values()), fontsize=8, rotation=45)
+        ax.set_xticks(range(len(REDRAWN)), list(REDRAWN.values()), rotation=90)
         ax.set(title=f"$d = {depth}$", yscale="log")
     ax = axes[0, 0]
     ax.set_ylabel("trained blocks / redrawn blocks")
-    ticks = [0.7, 0.8, 1, 1.25, 1.5, 2]
+    ticks = [0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     ax.legend(fontsize=8)
