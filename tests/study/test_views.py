@@ -28,7 +28,7 @@ def made(tmp_path_factory):
 
 @pytest.mark.slow
 def test_every_picture_passes_through_the_stored_minimum(made):
-    record, run = records.read(views.path(JOB, made / "landscapes")), records.read(files.paths(JOB, made)[0])
+    record, run = records.read(files.paths(JOB, made / "landscapes")[0]), records.read(files.paths(JOB, made)[0])
     a = {name: value[0] for name, value in record.arrays.items()}
     loss = run.arrays["train_loss"][0, run.arrays["minimum_epoch"][0]]
     middle = views.POINTS // 2
@@ -46,12 +46,12 @@ def test_every_picture_passes_through_the_stored_minimum(made):
     assert a["retrained_difference"] < 1e-3 * others
     assert record.meta["seeds"] == [0]
     assert {"code", "device"} <= record.meta["provenance"].keys()
-    assert views.path(JOB, made / "landscapes").stat().st_size < 100_000
+    assert files.paths(JOB, made / "landscapes")[0].stat().st_size < 100_000
 
 
 @pytest.mark.slow
 def test_line_from_the_start_begins_at_the_start(made):
-    a = records.read(views.path(JOB, made / "landscapes")).arrays
+    a = records.read(files.paths(JOB, made / "landscapes")[0]).arrays
     images = data.load_run(JOB.run)
     start = model.loss(JOB.run.model, model.init(JOB.run.model, 0), images.train_angles, images.train_labels)
     assert a["from_start"][0][np.isclose(columns.FROM_START, 0)] == pytest.approx(float(start), rel=1e-4)
@@ -59,7 +59,7 @@ def test_line_from_the_start_begins_at_the_start(made):
 
 @pytest.mark.slow
 def test_step_lengths_are_those_of_the_path(made):
-    record, run = records.read(views.path(JOB, made / "landscapes")), records.read(files.paths(JOB, made)[0])
+    record, run = records.read(files.paths(JOB, made / "landscapes")[0]), records.read(files.paths(JOB, made)[0])
     lengths = tables.landscapes.step_lengths(record)[0]
     assert lengths.shape == (JOB.run.train.epochs,)
     ends = run.arrays["pca_coordinates"][0]
@@ -68,7 +68,7 @@ def test_step_lengths_are_those_of_the_path(made):
 
 @pytest.mark.slow
 def test_what_is_stored_is_left_alone_and_read_by_size(made):
-    path = views.path(JOB, made / "landscapes")
+    path = files.paths(JOB, made / "landscapes")[0]
     before = path.stat().st_mtime_ns
     views.make(JOB, made, made / "landscapes")
     assert path.stat().st_mtime_ns == before
@@ -81,8 +81,8 @@ def test_impossible_requests_are_refused_in_one_sentence(made, tmp_path):
         views.make(JOB, tmp_path, tmp_path)
     with pytest.raises(ValueError, match="seed=7: the run file has seeds"):
         views.make(JOB, made, tmp_path, seeds=[7])
-    stored = records.read(views.path(JOB, made / "landscapes"))
-    records.write(views.path(JOB, tmp_path), stored.arrays, stored.meta | {"run_file": "another"})
+    stored = records.read(files.paths(JOB, made / "landscapes")[0])
+    records.write(files.paths(JOB, tmp_path)[0], stored.arrays, stored.meta | {"run_file": "another"})
     with pytest.raises(ValueError, match="belongs to another run file"):
         views.make(JOB, made, tmp_path)
     record = records.read(files.paths(JOB, made)[0])
@@ -135,6 +135,6 @@ def test_two_calls_on_one_file_take_turns_and_lose_nothing(tmp_path, monkeypatch
         call.start()
     for call in calls:
         call.join()
-    record = records.read(views.path(JOB, tmp_path / "out"))
+    record = records.read(files.paths(JOB, tmp_path / "out")[0])
     assert sorted(record.meta["seeds"]) == [0, 1]
     assert record.arrays["number"].tolist() == record.meta["seeds"]

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from patchscape import law
 from patchscape.circuit.ansatz import ENCODING_AXES, split_angles
 from patchscape.config import ModelConfig
 from patchscape.learning import model
+from patchscape.numerics import spectra
 
 IMAGES = 4000  # ours: most images for which the kernel is built
+TOLERANCE = 1e-9  # ours: residual of an eigenvalue, relative to the largest
 ROWS = 200  # ours: rows of a kernel at once; sets the memory, not the result
 
 
@@ -50,8 +51,7 @@ class Similarity(NamedTuple):
 
 def similarities(cfg: ModelConfig, params: model.Params, angles: np.ndarray) -> Iterator[Similarity]:
     """Yields `similarity` of images (N, side, side), bias added, for one circuit after the other."""
-    shifted = angles + params["bias"] if cfg.shared_bias else angles
-    patches = np.asarray(model.cut_patches(cfg, np.asarray(shifted)))
+    patches = np.asarray(model.shifted_patches(cfg, params, angles))
     return (similarity(cfg, phi, patch) for phi, patch in zip(params["phi"], patches, strict=True))
 
 
@@ -227,6 +227,4 @@ def _largest(kernel: np.ndarray, pi: np.ndarray, top: int) -> np.ndarray:
         v = kernel @ (root * v - pi * np.sum(root * v, 1, keepdims=True))
         return (root * v - root * np.sum(pi * v, 1, keepdims=True)).ravel()
 
-    matrix = LinearOperator((pi.size, pi.size), matvec=product, dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(pi.size)
-    return np.sort(eigsh(matrix, top, v0=start, return_eigenvectors=False))[::-1]
+    return spectra.lanczos(product, pi.size, seed=0, max_steps=pi.size, top=top, tol=TOLERANCE).values[0, :top]

@@ -85,8 +85,7 @@ def decompose(
         The parts, float64; as precise as the parameters.
     """
     m, k, factor = cfg.n_params_per_qnn, cfg.n_classes, cfg.factor
-    shifted = jnp.asarray(angles) + params["bias"] if cfg.shared_bias else jnp.asarray(angles)
-    patches = np.asarray(model.cut_patches(cfg, shifted))
+    patches = np.asarray(model.shifted_patches(cfg, params, jnp.asarray(angles)))
     z = factor * sum(_outputs(cfg, phi, x) for phi, x in zip(params["phi"], patches, strict=True))
     probability = np.asarray(jax.nn.softmax(z), np.float64)
     labels = np.asarray(labels)

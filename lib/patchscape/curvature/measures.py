@@ -55,23 +55,23 @@ def spectrum(
     norm = np.linalg.norm(gradient)
     along = gradient / norm if norm > 0 else gradient
     columns = {
-        "eigenvalues": _filled(values[:TOP], TOP),
-        "eigenvalue_residuals": _filled(residuals[:TOP], TOP),
+        "eigenvalues": filled(values[:TOP], TOP),
+        "eigenvalue_residuals": filled(residuals[:TOP], TOP),
         "lambda_max": values[0],
         "lambda_max_residual": np.linalg.norm(hessian(vectors[0]) - values[0] * vectors[0]),  # rounding shows too
         "lambda_min": values[-1],
         "lambda_min_residual": residuals[-1],
         "gradient_norm": norm,
-        "gradient_overlap": _filled(np.square(vectors @ along), TOP),
-        "vector_shares": _filled(np.column_stack([per_patch, share[:, :n_bias].sum(1)]), TOP),
-        "ritz_values": _filled(values, max_steps),
-        "ritz_weights": _filled(found.weights[0], max_steps),
+        "gradient_overlap": filled(np.square(vectors @ along), TOP),
+        "vector_shares": filled(np.column_stack([per_patch, share[:, :n_bias].sum(1)]), TOP),
+        "ritz_values": filled(values, max_steps),
+        "ritz_weights": filled(found.weights[0], max_steps),
         "n_products": found.n_matvecs + 1,
     }
     return columns, vectors
 
 
-def _filled(values: np.ndarray, size: int) -> np.ndarray:
+def filled(values: np.ndarray, size: int) -> np.ndarray:
     """Makes the first axis `size` long, with NaN where nothing was measured."""
     return np.concatenate([values, np.full((size - len(values), *values.shape[1:]), np.nan)])
 
@@ -153,8 +153,8 @@ def expected(cfg: ModelConfig, params: model.Params, angles: np.ndarray, probabi
     found = estimates.spectrum(cfg, params, angles, probabilities, top=count)
     return {
         "impurity": law.impurity(probabilities).mean(),
-        "expected_phi": _filled(found.phi, TOP),
-        "expected_all": _filled(found.every, TOP),
+        "expected_phi": filled(found.phi, TOP),
+        "expected_all": filled(found.every, TOP),
         "expected_kept": found.kept,
     }
 
@@ -228,8 +228,8 @@ def overlaps(point: Point, leading: dict[str, Any], vectors: np.ndarray) -> dict
     first = vectors[:LEADING]
     share = [v @ point.gauss_newton(v) for v in first] / leading["eigenvalues"][: len(first)]
     return {
-        "class_mean_overlap": _filled(np.square(vectors @ basis).sum(1), TOP),
-        "gauss_newton_share": _filled(share, LEADING),
+        "class_mean_overlap": filled(np.square(vectors @ basis).sum(1), TOP),
+        "gauss_newton_share": filled(share, LEADING),
     }
 
 

@@ -65,6 +65,11 @@ def cut_patches(cfg: ModelConfig, angles: Array) -> Array:
     return angles.reshape(len(angles), -1)[:, patch_pixels(cfg)].swapaxes(0, 1)
 
 
+def shifted_patches(cfg: ModelConfig, params: Params, angles: Array) -> Array:
+    """Cuts what the circuits see: images (N, side, side) in rad plus the shared bias, if there is one; (n, N, q*q)."""
+    return cut_patches(cfg, angles + params["bias"] if cfg.shared_bias else angles)
+
+
 def _check_images(cfg: ModelConfig, angles: Array) -> None:
     if angles.ndim != 3 or angles.shape[1:] != (cfg.image_side, cfg.image_side):
         raise ValueError(
@@ -121,8 +126,7 @@ def patch_expectations(cfg: ModelConfig, shared: dict[str, Array], angles: Array
         (n, N, C).
     """
     _check_images(cfg, angles)  # before the bias is added: it would broadcast
-    patches = cut_patches(cfg, angles + shared["bias"] if cfg.shared_bias else angles)
-    return _every_circuit(cfg, simulator.expectations, shared["circuits"], patches)
+    return _every_circuit(cfg, simulator.expectations, shared["circuits"], shifted_patches(cfg, shared, angles))
 
 
 def logits_from(cfg: ModelConfig, shared: dict[str, Array], angles: Array) -> Array:

@@ -18,6 +18,7 @@ from scipy.stats import t as student
 
 LEVEL = 0.95  # ours
 FEW = 5  # ours: below, the values say more than an interval
+_ONE = 1 - 1e-12  # ours: a correlation of one has no finite Fisher transform
 
 
 class Estimate(NamedTuple):
@@ -195,6 +196,3 @@ def rank_correlation(table: pd.DataFrame, x: str, y: str, within: Sequence[str] 
     value = np.array(transformed(table))
     without = np.array([transformed(table[table.seed != seed]) for seed in seeds])
     return Estimate(*np.tanh([value, *_interval(value, without)]).tolist(), len(seeds))
-
-
-_ONE = 1 - 1e-12  # a correlation of one has no finite Fisher transform

@@ -5,28 +5,25 @@ and the model's predictions stay. What then differs from the trained blocks is w
 of the same seed is looked at too: how far the angles have moved from it, and what that has done to the derivatives.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from patchscape.circuit import ansatz
 from patchscape.circuit.derivatives import circuit_jacobian
 from patchscape.config import ModelConfig
-from patchscape.curvature import exact, full_data
+from patchscape.curvature import exact, full_data, measures
 from patchscape.learning import model
 from patchscape.numerics import spectra
 from patchscape.store import files, records
 from patchscape.store.columns import LEADING, TOP
 from patchscape.store.grids import Job
-from patchscape.study import jobs
+from patchscape.study import by_seed, jobs
 
 DRAWS = 5  # ours
 IMAGES = 300  # ours: the first images, at most: as many as the laptop grid has
-ROWS = ("trained", "start")  # what the first rows of a file are; the redrawn blocks follow
 
 
 class Jacobians(NamedTuple):
@@ -68,36 +65,21 @@ def make(
     Raises:
         ValueError: if the job has not been trained or has no such seed, or a file is damaged or of another run.
     """
-    run_file, _ = files.paths(job, run_folder)
-    if not run_file.exists():
-        raise ValueError(f"{run_file} is missing: train the job first (`patchscape job GRID {job.name} train`).")
-    record, target = records.read(run_file), Path(out) / run_file.name
-    if target.exists() and target.samefile(run_file):
-        raise ValueError(f"{out} is the folder of the run files: choose another one for redrawn blocks.")
-    seeds = record.meta["seeds"] if seeds is None else list(seeds)
-    if unknown := [seed for seed in seeds if seed not in record.meta["seeds"]]:
-        raise ValueError(f"seed={unknown[0]}: the run file has seeds {record.meta['seeds']}.")
-    identity = {"run_file": records.checksum(record.arrays, record.meta), "draws": draws, "images": images}
-    found, done, wall = [], [], 0.0
-    if target.exists():
-        stored = records.read(target)
-        if {name: stored.meta.get(name) for name in identity} != identity:
-            raise ValueError(f"{target} is of another run file, or of other numbers of draws or images: delete it.")
-        done, wall = stored.meta["seeds"], stored.meta["wall_s"]
-        found = [{name: value[i] for name, value in stored.arrays.items()} for i in range(len(done))]
-    data = jobs.images_of(record)
-    angles, labels = data.train_angles[:images], data.train_labels[:images]
-    loss = full_data.FullDataLoss(job.run.model, angles, labels)
-    for seed in tqdm([seed for seed in seeds if seed not in done], disable=not progress, unit="seed", desc=job.name):
-        start = time.perf_counter()
-        params = files.minimum(record, record.meta["seeds"].index(seed))
-        probabilities = loss.probabilities(full_data.flatten(params))
-        found.append(at(job.run.model, params, seed, angles, probabilities, draws))
-        wall, done = wall + time.perf_counter() - start, [*done, seed]
-        meta = {"run": job.run.model_dump(mode="json"), "seeds": done, "wall_s": wall}
-        arrays = {name: np.stack([columns[name] for columns in found]) for name in found[0]}
-        records.write(target, arrays, meta | identity | {"provenance": records.provenance()})
-    return target
+    cfg = job.run.model
+
+    def prepare(record: records.Record) -> Callable[[int], by_seed.Columns]:
+        data = jobs.images_of(record)
+        angles, labels = data.train_angles[:images], data.train_labels[:images]
+        loss = full_data.FullDataLoss(cfg, angles, labels)
+
+        def of_seed(number: int) -> by_seed.Columns:
+            params = files.minimum(record, number)
+            probabilities = loss.probabilities(full_data.flatten(params))
+            return at(cfg, params, record.meta["seeds"][number], angles, probabilities, draws)
+
+        return of_seed
+
+    return by_seed.extend(job, run_folder, out, seeds, prepare, progress=progress, draws=draws, images=images)
 
 
 def at(
@@ -147,8 +129,7 @@ def with_new_blocks(cfg: ModelConfig, phi: np.ndarray, rng: np.random.Generator)
 def jacobians(cfg: ModelConfig, params: model.Params, angles: np.ndarray) -> Jacobians:
     """Computes the derivatives of the logits for images (N, side, side) in rad."""
     m, side = cfg.n_params_per_qnn, cfg.image_side
-    shifted = angles + params["bias"] if cfg.shared_bias else angles
-    patches, pixels = np.asarray(model.cut_patches(cfg, shifted)), model.patch_pixels(cfg)
+    patches, pixels = np.asarray(model.shifted_patches(cfg, params, angles)), model.patch_pixels(cfg)
     of_phi = np.zeros((len(angles), cfg.n_classes, cfg.n_patches, m), np.float32)
     of_bias = np.zeros((len(angles), cfg.n_classes, side**2), np.float32) if cfg.shared_bias else None
     for p, (phi, patch) in enumerate(zip(params["phi"], patches, strict=True)):
@@ -198,10 +179,7 @@ def _largest(parts: Sequence[np.ndarray]) -> np.ndarray:
 
     size = len(parts[0])
     krylov = spectra.lanczos(product, size, seed=0, max_steps=min(size, 80), top=min(LEADING, size), tol=1e-4)
-    values = np.full(TOP, np.nan)
-    kept = krylov.values[0, :TOP]
-    values[: len(kept)] = kept
-    return values
+    return measures.filled(krylov.values[0, :TOP], TOP)
 
 
 def alignment(found: Jacobians, other: Jacobians) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ way. It comes out the same up to rounding: trained alone, its sums may be rounde
 What is left of the difference is stored. One file per job, one entry per seed.
 """
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,7 +20,7 @@ from patchscape.learning import data, model, training
 from patchscape.numerics import planes
 from patchscape.store import columns, files, records
 from patchscape.store.grids import Job
-from patchscape.study import jobs
+from patchscape.study import by_seed, jobs
 
 POINTS = 25  # ours: along each side of a grid; the author has 20
 MARGIN = 5.0  # author's code: rad beyond the path on every side
@@ -29,11 +29,6 @@ NEAR = 2.0  # ours: rad to each side of the minimum, plane of the path
 EIGEN = 1.0  # ours: rad to each side, plane of the two top eigenvectors
 RANDOM = 0.5  # ours: to each side, in lengths of the angles
 RANDOM_SEEDS = (0, 1)  # ours
-
-
-def path(job: Job, folder: str | Path) -> Path:
-    """Returns the job's file of landscapes in a folder."""
-    return Path(folder) / f"{job.name}.safetensors"
 
 
 def make(job: Job, run_folder: str | Path, out: str | Path, seeds: Sequence[int] = (0,)) -> Path:
@@ -52,33 +47,7 @@ def make(job: Job, run_folder: str | Path, out: str | Path, seeds: Sequence[int]
         ValueError: if the job has not been trained or has no such seed, a file is damaged, or training the seed again
             does not give the stored minimum.
     """
-    run_file, _ = files.paths(job, run_folder)
-    if not run_file.exists():
-        raise ValueError(f"{run_file} is missing: train the job first (`patchscape job GRID {job.name} train`).")
-    record = records.read(run_file)
-    identity, target = records.checksum(record.arrays, record.meta), path(job, out)
-    with jobs.alone(target):
-        arrays, done, wall = {}, [], 0.0
-        if target.exists():
-            stored = records.read(target)
-            if target.samefile(run_file):
-                raise ValueError(f"{out} is the folder of the run files: choose another one for landscapes.")
-            if stored.meta.get("run_file") != identity:
-                raise ValueError(f"{target} belongs to another run file: delete it and make it anew.")
-            arrays, done, wall = stored.arrays, stored.meta["seeds"], stored.meta["wall_s"]
-        for seed in seeds:
-            if seed in done:
-                continue
-            if seed not in record.meta["seeds"]:
-                raise ValueError(f"seed={seed}: the run file has seeds {record.meta['seeds']}.")
-            start = time.perf_counter()
-            found = _views(job.run, record, record.meta["seeds"].index(seed))
-            wall += time.perf_counter() - start
-            done = [*done, seed]
-            arrays = {k: np.concatenate([*([arrays[k]] if k in arrays else []), v[None]]) for k, v in found.items()}
-            meta = {"run": job.run.model_dump(mode="json"), "seeds": done, "run_file": identity, "wall_s": wall}
-            records.write(target, arrays, meta | {"provenance": records.provenance()})
-    return target
+    return by_seed.extend(job, run_folder, out, seeds, lambda record: partial(_views, job.run, record))
 
 
 def oriented(plane: planes.Plane) -> planes.Plane:

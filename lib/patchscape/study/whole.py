@@ -133,7 +133,7 @@ def gauss_newton(
     """
     own, size = exact.own_parameters(cfg)
     jacobians = [circuit_jacobian(cfg, np.asarray(phi)) for phi in params["phi"]]
-    patches = _patches(cfg, params, angles)
+    patches = np.asarray(model.shifted_patches(cfg, params, angles))
     total = np.zeros((size, size))
     for start in tqdm(range(0, len(angles), IMAGES), disable=not progress, desc="G", unit="chunk"):
         part = slice(start, start + IMAGES)
@@ -174,7 +174,7 @@ def residual(
     """
     own, size = exact.own_parameters(cfg)
     weights = cfg.factor / len(labels) * _residuals(probabilities, labels)[images]
-    patches = _patches(cfg, params, angles[images])
+    patches = np.asarray(model.shifted_patches(cfg, params, angles[images]))
     total = np.zeros((size, size))
     parts = [(p, start) for p in range(cfg.n_patches) for start in range(0, len(images), SECOND)]
     for p, start in tqdm(parts, disable=not progress, desc="R", unit="chunk"):
@@ -211,8 +211,3 @@ def _residuals(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     r[rows, labels] = 0
     r[rows, labels] = -r.sum(1)
     return r
-
-
-def _patches(cfg: ModelConfig, params: model.Params, angles: np.ndarray) -> np.ndarray:
-    shifted = angles + np.asarray(params["bias"]) if cfg.shared_bias else angles
-    return np.asarray(model.cut_patches(cfg, shifted))

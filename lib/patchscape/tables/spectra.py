@@ -137,7 +137,7 @@ def redrawn(folder: str | Path | None = None) -> pd.DataFrame:
                 at = {name: value[i, draw] for name, value in arrays.items()}
                 count = outliers.count_outliers(values[: columns.LEADING], candidates=columns.LEADING - 1)
                 row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "seed": seed}
-                row |= {"blocks": ("trained", "start")[draw] if draw < 2 else "redrawn"}
+                row |= {"blocks": (*columns.BLOCKS, "redrawn")[min(draw, len(columns.BLOCKS))]}
                 row |= {"lambda_max": values[0], "lambda_max_phi": at["eigenvalues_phi"][0]}
                 row |= {"lambda_max_bias": at["gauss_newton_bias"]}
                 row |= {"coherence": law.coherence(at["eigenvalues_phi"][0], at["gauss_newton_blocks"])}
