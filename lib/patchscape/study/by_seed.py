@@ -47,12 +47,12 @@ def extend(
     if not run_file.exists():
         raise ValueError(f"{run_file} is missing: train the job first (`patchscape job GRID {job.name} train`).")
     record, target = records.read(run_file), Path(out) / run_file.name
+    if target.exists() and target.samefile(run_file):
+        raise ValueError(f"{out} is the folder of the run files: choose another one.")
     known = record.meta["seeds"]
     seeds = known if seeds is None else seeds
     if unknown := [seed for seed in seeds if seed not in known]:
         raise ValueError(f"seed={unknown[0]}: the run file has seeds {known}.")
-    if target.exists() and target.samefile(run_file):
-        raise ValueError(f"{out} is the folder of the run files: choose another one.")
     identity = settings | {"run_file": records.checksum(record.arrays, record.meta)}
     with jobs.alone(target):
         arrays, done, wall, of_seed = {}, [], 0.0, None
