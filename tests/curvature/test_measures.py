@@ -218,6 +218,7 @@ def test_a_quadrature_rule_uses_all_its_products_and_has_the_moments_of_its_star
         spectra.quadrature(lambda v: v, 50, steps=51, starts=1)
 
 
+@pytest.mark.slow
 def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvature(x64):
     one = ModelConfig(n_patches=1, depth=1, n_qubits=4, image_side=6, n_classes=4, scale=20.0, stride=0)
     start = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(one, 0))

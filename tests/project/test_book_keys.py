@@ -272,6 +272,7 @@ def flat(value):
     return repr(value)
 
 
+@pytest.mark.slow
 def test_a_reader_with_a_list_of_what_it_reads_reads_nothing_else(tmp_path, monkeypatch):
     library = book_keys.Library(ROOT / "lib")
     calls = {}

@@ -14,7 +14,8 @@ def sections():
         text = (ROOT / f"{page}.md").read_text(encoding="utf-8")
         for part in re.split(r"^## ", text, flags=re.MULTILINE):
             if blocks := BLOCK.findall(part):
-                yield pytest.param(blocks, id=f"{page}: {part.splitlines()[0]}")
+                slow = [pytest.mark.slow] if page == "api" else []  # it trains a model
+                yield pytest.param(blocks, id=f"{page}: {part.splitlines()[0]}", marks=slow)
 
 
 @pytest.mark.parametrize("blocks", list(sections()))

@@ -244,6 +244,7 @@ def test_continuous_integration_runs_make_test_in_its_own_folder(tmp_path):
     assert result.stdout.strip() == f"{tmp_path / 'bin' / 'make'} test in {folder}"
 
 
+@pytest.mark.slow
 def test_check_runs_no_test_that_looks_at_the_built_book_or_takes_long():
     variable = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("QUICK := "))
     asked = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "-p", "no:cacheprovider"]
