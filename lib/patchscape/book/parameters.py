@@ -308,6 +308,35 @@ class Beyond(Chapter):
         return (self.seeds * (circuits + noisy) + measured) / RATE
 
 
+class PaperSize(Chapter):
+    """Chapter 9."""
+
+    n_patches: Patches
+    depth: Depth
+    images: _within(int, 100, 60_000)
+    products: _within(int, 2, 100)
+
+    def _models(self) -> list[ModelConfig]:
+        return [config.paper(self.n_patches, self.depth).model]
+
+    def _check(self, models: list[ModelConfig]) -> None:
+        from patchscape.store import files, grids
+
+        folder = files.data_folder() / "results" / "paper"
+        jobs = (job for job in grids.jobs("paper").values() if (folder / f"{job.name}.safetensors").exists())
+        stored = {(job.run.model.n_patches, job.run.model.depth) for job in jobs if job.run.seed == config.PAPER_SEED}
+        if (self.n_patches, self.depth) not in stored:
+            words = ", ".join(str(size) for size in sorted(stored))
+            raise ValueError(
+                f"n_patches={self.n_patches} and depth={self.depth} have no stored run of the paper's protocol: choose "
+                f"one of (n_patches, depth) = {words}."
+            )
+
+    def _seconds(self) -> float:
+        """Products with the Hessian, of eight passes each."""
+        return 8 * self.products * _operations(self._models()[0], self.images, self.images) / RATE
+
+
 CHAPTERS: dict[str, type[Chapter]] = {
     "01_architecture": Architecture,
     "02_theory": Theory,
@@ -317,6 +346,7 @@ CHAPTERS: dict[str, type[Chapter]] = {
     "06_speed": Speed,
     "07_controls": Controls,
     "08_beyond": Beyond,
+    "09_paper_size": PaperSize,
 }
 
 # Parameters that a reader adds to a chapter, or a chapter of the reader's own, have no more than a declared type.

@@ -26,6 +26,7 @@ _READERS = {
     "tables.spectra.by_classes": {"laptop", "controls"},
     "tables.spectra.whole": {"controls"},
     "tables.spectra.at_paper_size": {"paper", "spectra"},
+    "tables.published.ledger": {"paper", "spectra"},
     "tables.spectra.redrawn": {"redrawn"},
     "tables.landscapes.read": {"landscapes"},
 }

@@ -49,6 +49,13 @@ from patchscape.figures.landscapes import (
     snapshot_ensembles,
     start_and_other_minima,
 )
+from patchscape.figures.paper_size import (
+    against_published,
+    densities,
+    depth_and_patches,
+    whole_gauss_newton,
+    whole_runs,
+)
 from patchscape.figures.spectrum import (
     cumulative_density,
     density_and_rank,
@@ -59,19 +66,16 @@ from patchscape.figures.spectrum import (
     outliers_against_classes,
     parts,
     where_eigenvectors_live,
-    whole_gauss_newton,
 )
 from patchscape.figures.speed import block_idea, cost_model, time_against
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
-    against_published,
     explained,
     path_against_plane,
     published_curves,
     quick_curves,
     random_surface,
     surfaces,
-    whole_runs,
 )
 
 __all__ = [
@@ -94,7 +98,9 @@ __all__ = [
     "cost_model",
     "coverage",
     "cumulative_density",
+    "densities",
     "density_and_rank",
+    "depth_and_patches",
     "eigenvector_overlap",
     "expected_outliers",
     "explained",

@@ -154,42 +154,6 @@ def cumulative_density(exact: np.ndarray, nodes: np.ndarray, weights: np.ndarray
     return fig
 
 
-def whole_gauss_newton(
-    values: np.ndarray, expected: np.ndarray, nodes: np.ndarray, weights: np.ndarray, n_classes: int
-) -> Figure:
-    """Draws all eigenvalues of a Gauss-Newton matrix by rank, and their distribution beside Lanczos quadratures.
-
-    Args:
-        values: (P,) in decreasing order.
-        expected: (k,) the largest ones that the estimate E2 expects, likewise.
-        nodes: (S, m) Ritz values of S random starts.
-        weights: (S, m) their weights, summing to 1 for each start.
-        n_classes: number of classes.
-
-    Returns:
-        The figure, two panels.
-    """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
-    floor = values[0] * 1e-8  # below, single-precision products know nothing
-    shown = values[values > floor]
-    left.plot(np.arange(1, len(shown) + 1), shown, ".", color=_PARTS["G"], ms=5, label="measured")
-    left.plot(np.arange(1, len(expected) + 1), expected, "_", color=INK, ms=9, label="expected of random blocks")
-    left.axvline(n_classes - 0.5, color=INK, lw=1, ls="--")
-    left.annotate(" rank C − 1", (n_classes - 0.5, 0.03), xycoords=("data", "axes fraction"), color=INK, fontsize=9)
-    left.set(xscale="log", yscale="log", xlabel="rank", ylabel=r"eigenvalue of $G$ (nats per rad$^2$)")
-    left.legend(fontsize=9)
-    levels = values[0] * np.logspace(-8, 0.05, 160)
-    beyond = np.array([[w[x > level].sum() for level in levels] for x, w in zip(nodes, weights, strict=True)])
-    right.plot(levels, [(values > level).mean() for level in levels], color="black", lw=2, label="exact")
-    for number, share in enumerate(beyond):
-        label = f"Lanczos quadrature, {len(beyond)} starts" if number == 0 else None
-        right.plot(levels, share, color=_OUTLIER, lw=1, label=label)
-    right.set(xscale="log", yscale="log", ylim=(0.3 / len(values), 2))
-    right.set(xlabel=r"level (nats per rad$^2$)", ylabel="share of eigenvalues above the level")
-    right.legend(fontsize=9, loc="lower left")
-    return fig
-
-
 def gaps_and_classes(
     spectra: Mapping[tuple[int, int], np.ndarray], overlaps: Mapping[tuple[int, int], np.ndarray], n_classes: int
 ) -> Figure:

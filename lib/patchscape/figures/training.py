@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from patchscape.figures.drawn import remember
-from patchscape.figures.style import INK, PUBLISHED, by_size, colour, decades, size_label
+from patchscape.figures.style import INK, PUBLISHED, colour
 
 if TYPE_CHECKING:
     from patchscape.numerics.planes import Plane  # only its annotation: figures need no JAX
@@ -189,58 +189,4 @@ def path_against_plane(full: np.ndarray, true: np.ndarray, projected: np.ndarray
     ax.plot(epochs, projected, "s--", ms=4, color="#999999", label="its projection onto the plane")
     ax.set(yscale="log", xlabel="epochs trained", ylabel="loss (nats)")
     ax.legend(fontsize=9)
-    return fig
-
-
-def whole_runs(curves: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray, int | None]]) -> Figure:
-    """Draws whole training runs beside the published ones.
-
-    Args:
-        curves: from `tables.published.curves`.
-
-    Returns:
-        The figure.
-    """
-    columns = max(2, min(len(curves), 4))
-    rows = max(1, -(-len(curves) // columns))
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(7 if columns < 4 else 9, 1 + 2.4 * rows), squeeze=False, sharey=True
-    )
-    for ax in axes.flat[len(curves) :]:
-        ax.axis("off")
-    for ax, ((n, d), (theirs, ours, leaves)) in zip(axes.flat, curves.items(), strict=False):
-        ax.semilogy(theirs, label="published", markersize=4, **PUBLISHED)
-        ax.semilogy(ours, color=colour(n), label="ours")
-        if leaves is not None:
-            ax.axvline(leaves, color=INK, ls=":", lw=1)
-        ax.set(title=size_label(n, d), xlabel="epoch")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("mean batch loss (nats)")
-    axes[0, 0].legend(fontsize=8)
-    return fig
-
-
-def against_published(table: pd.DataFrame) -> Figure:
-    """Draws numbers of our runs against the published ones, a dot for every size.
-
-    Args:
-        table: from `tables.published.comparison`.
-
-    Returns:
-        The figure: largest eigenvalue and training loss at the minimum; on the line they are equal.
-    """
-    fig, axes = plt.subplots(1, 2, figsize=(8, 3.9))
-    looks = by_size(table.index)
-    for ax, name, label, scale in (
-        (axes[0], "lambda_max", r"$\lambda_{\max}$ (nats per rad$^2$)", "log"),
-        (axes[1], "train_loss", "training loss (nats)", "linear"),
-    ):
-        for size, row in table[name].iterrows():
-            ax.plot(row.published, row.ours, ls="none", ms=8, **looks[size])
-        ends = np.array([table[name].min().min() / 1.15, table[name].max().max() * 1.15])
-        ax.plot(ends, ends, color=INK, lw=1, zorder=0)
-        ax.set(xscale=scale, yscale=scale, xlabel=f"{label}, published", ylabel=f"{label}, ours")
-    decades(axes[0].xaxis, axes[0].yaxis)
-    axes[1].locator_params(nbins=5)
-    axes[1].legend(fontsize=8)
     return fig
