@@ -413,7 +413,7 @@ def _settings(kind: str, images: data.ImageData, steps: int, aggregation: str) -
     own = KINDS[kind]
     model = own.model.model_copy(update={"aggregation": aggregation}).model_dump(mode="json")
     return {"kind": kind, "model": model, "learning_rate": own.learning_rate, "steps": steps} | {
-        "images": images.fingerprint()
+        "images": images.fingerprint
     }
 
 
