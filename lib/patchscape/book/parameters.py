@@ -298,7 +298,7 @@ class Beyond(Chapter):
     def _check(self, models: list[ModelConfig]) -> None:
         if len(self._noisy()) < 2:
             raise ValueError(
-                f"patches={self.patches} has fewer than two of 1, 4 and 9, which the noisy circuits take: add one."
+                f"patches={self.patches} has fewer than two of 1, 4 and 9, which the noisy circuits take: give two."
             )
         if 0 not in self.noise:
             raise ValueError(f"noise={self.noise} has no 0, where shots are simulated: give 0 as well.")
