@@ -218,6 +218,24 @@ def spectrum(
     return Expected(phi, every, float(unsure[used].sum() / unsure.sum()))
 
 
+def coherence(cfg: ModelConfig, params: model.Params, angles: np.ndarray, probabilities: np.ndarray) -> float:
+    """Coherence of the circuits on phi that E2 expects, with mean matrices in the place of those at one point.
+
+    Args:
+        cfg: the model.
+        params: as from `model.init`; only the angles of the encodings and the bias are used.
+        angles: (N, side, side) in rad.
+        probabilities: (N, C), the model's, for these images; not all of them certain.
+
+    Returns:
+        The largest eigenvalue of the sum over circuits of the means of X_p X_p^T, over the sum of theirs.
+    """
+    probabilities = np.asarray(probabilities, np.float64)
+    kernels = [alike.angles for alike in similarities(cfg, params, angles)]
+    blocks = np.array([_largest(kernel, probabilities, 1)[0] for kernel in kernels])
+    return float(law.coherence(_largest(np.sum(kernels, 0), probabilities, 1)[0], blocks))
+
+
 def _largest(kernel: np.ndarray, pi: np.ndarray, top: int) -> np.ndarray:
     """Largest eigenvalues (top,) of the matrix with blocks kernel_ij S_i S_j^T, S^T S = A, from pi (N, C)."""
     root = np.sqrt(pi)

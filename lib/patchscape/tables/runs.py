@@ -15,6 +15,7 @@ from patchscape.store import files, grids, records
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
 OWN = "runs"  # the folder that `patchscape train` writes to, below the working folder; never part of the book
+E2_WRITTEN = "2026-11-22T00:28:00Z"  # when a commit wrote the estimate down: of later runs it is a prediction
 ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 
 
