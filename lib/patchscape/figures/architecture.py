@@ -245,8 +245,11 @@ def forward_pass(
         ax.axhline(0, color=INK, lw=0.8)
         ax.set(xlabel="class", xticks=range(classes))
     for k in sorted({label, guess}):
+        small = weights[k] < 0.1  # its number would stand in the bars beside it
         text = f"{weights[k]:.2f}" if weights[k] > 0.005 else f"{weights[k]:.0e}"
-        d.annotate(text, (k, weights[k]), (0, 3), textcoords="offset points", ha="center", size=9)
+        line = {"arrowprops": {"arrowstyle": "-", "color": INK, "lw": 0.8}} if small else {}
+        place = {"textcoords": "offset points", "ha": "center", "size": 9}
+        d.annotate(text, (k, weights[k]), (0, 48 if small else 3), **place, **line)
     c.set(title="3  logits", ylabel="$z_k$")
     d.set(title=f"4  softmax, loss {-np.log(weights[label]):.2f} nats", ylabel=r"$\pi_k$", ylim=(0, 1))
     d.get_xticklabels()[label].set(color=colour(n), weight="bold")

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 from scipy.stats import gmean
 
 from patchscape.figures.style import ACCENT, GREY, INK, PARTS, WIDTH, by_depth, colour, decades
@@ -50,7 +49,7 @@ def density_and_rank(values: np.ndarray, n_outliers: int, n_classes: int) -> Fig
             arrowprops={"arrowstyle": "->", "color": ACCENT},
         )
     right.set(yscale="log", xlabel="rank", ylabel=r"eigenvalue (nats per rad$^2$)")
-    right.yaxis.set_minor_formatter(NullFormatter())
+    decades(right.yaxis)
     return fig
 
 
@@ -116,7 +115,7 @@ def outliers_against_classes(spectra: pd.DataFrame, counts: pd.DataFrame) -> Fig
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.3), width_ratios=(1.5, 1))
     classes = sorted(counts["classes"].unique())
-    tints = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(classes)))
+    tints = plt.get_cmap("Purples")(np.linspace(0.35, 1, len(classes)))
     for c, tint in zip(classes, tints, strict=True):
         for _, rows in spectra[spectra["classes"] == c].groupby("seed"):
             left.plot(rows["rank"] / c, rows["relative"], "-", color=tint, lw=1.2, alpha=0.8)
@@ -304,7 +303,7 @@ def expected_outliers(spectra: Mapping[int, Mapping[int, tuple[np.ndarray, np.nd
     axes[0, 0].annotate(
         "random blocks",
         (rank[middle], gmean(np.concatenate([pair[1] for pair in next(iter(spectra.values())).values()]))[middle]),
-        (8, 22),
+        (-62, -20),
         textcoords="offset points",
         arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.8},
     )

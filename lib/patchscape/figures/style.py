@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullFormatter
 
 from patchscape.figures import drawn
 from patchscape.store import records
@@ -105,12 +105,16 @@ def name_ends(ax: Axes, ends: Iterable[tuple[float, float, str, str]], size: flo
 
 
 def decades(*axes: Axis) -> None:
-    """Ticks written as plain numbers: at 1, 2 and 5 of a decade on a short axis, every other decade on a long one."""
+    """Ticks written as plain numbers: at 1, 2 and 5 of a decade on a short axis, every other decade on a long one.
+
+    Where plain numbers would have more than four zeros, all are powers of ten.
+    """
     for axis in axes:
         low, high = axis.get_view_interval()
         step = 100 if high > 1e5 * low else 10
         axis.set_major_locator(LogLocator(step, subs=(1, 2, 5) if high < 60 * low else (1,), numticks=20))
-        axis.set_major_formatter("{x:g}")
+        plain = low > 5e-5 and high < 5e5
+        axis.set_major_formatter("{x:g}" if plain else LogFormatterMathtext())
         axis.set_minor_formatter(NullFormatter())
 
 
