@@ -6,10 +6,9 @@ Figures are grouped by chapter in submodules and reached as `figures.<name>`.
 from patchscape.figures.architecture import (
     block_structure,
     circuit_rows,
-    coverage,
     forward_pass,
     overview,
-    patches_on_image,
+    patches_and_coverage,
 )
 from patchscape.figures.beyond import against_noise, from_shots
 from patchscape.figures.bound import (
@@ -47,7 +46,6 @@ from patchscape.figures.landscapes import (
     hidden_by_the_plane,
     kinds_of_planes,
     quadratic_model,
-    snapshot_ensembles,
     start_and_other_minima,
 )
 from patchscape.figures.paper_size import (
@@ -71,11 +69,8 @@ from patchscape.figures.spectrum import (
 from patchscape.figures.speed import block_idea, cost_model, time_against
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
-    explained,
-    path_against_plane,
     published_curves,
     quick_curves,
-    random_surface,
     surfaces,
 )
 
@@ -97,14 +92,12 @@ __all__ = [
     "common_window",
     "common_window_3d",
     "cost_model",
-    "coverage",
     "cumulative_density",
     "densities",
     "density_and_rank",
     "depth_and_patches",
     "eigenvector_overlap",
     "expected_outliers",
-    "explained",
     "explained_stored",
     "factors",
     "forward_pass",
@@ -123,19 +116,16 @@ __all__ = [
     "outliers_against_classes",
     "overview",
     "parts",
-    "patches_on_image",
-    "path_against_plane",
+    "patches_and_coverage",
     "proof_slack",
     "published_collapse",
     "published_curves",
     "quadratic_model",
     "quick_curves",
-    "random_surface",
     "replay",
     "runs_against",
     "save",
     "scaling_law",
-    "snapshot_ensembles",
     "start_and_other_minima",
     "surfaces",
     "time_against",

@@ -1,6 +1,6 @@
 """Figures of the chapter on the paper's own size: eigenvalues by depth and patches, and spectral densities."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,37 +8,52 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from patchscape.figures.style import INK, MARKERS, PUBLISHED, by_size, colour, decades, size_label
+from patchscape.figures.style import ACCENT, INK, MARKERS, PUBLISHED, WIDTH, by_size, colour, decades, size_label
 
-_QUADRATURE = "#cc79a7"
 _PARTS = {"hessian": ("-", "$H$"), "gauss_newton": ("--", "$G$")}
 
 
-def whole_runs(curves: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray, int | None]]) -> Figure:
+def whole_runs(
+    curves: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray, int | None]], crests: Iterable[int]
+) -> Figure:
     """Draws whole training runs beside the published ones.
 
     Args:
         curves: from `tables.published.curves`.
+        crests: epochs of full learning rate, marked by grey lines.
 
     Returns:
         The figure.
     """
-    columns = max(2, min(len(curves), 4))
+    columns = max(2, min(len(curves), 3))
     rows = max(1, -(-len(curves) // columns))
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(7 if columns < 4 else 9, 1 + 2.4 * rows), squeeze=False, sharey=True
-    )
+    size = (WIDTH, 0.8 + 1.9 * rows)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True, sharex=True)
     for ax in axes.flat[len(curves) :]:
         ax.axis("off")
     for ax, ((n, d), (theirs, ours, leaves)) in zip(axes.flat, curves.items(), strict=False):
-        ax.semilogy(theirs, label="published", markersize=4, **PUBLISHED)
+        for epoch in crests:
+            ax.axvline(epoch, color="#dddddd", lw=1.5, zorder=0)
+        ax.semilogy(theirs, label="published", markersize=3.5, **PUBLISHED)
         ax.semilogy(ours, color=colour(n), label="ours")
         if leaves is not None:
             ax.axvline(leaves, color=INK, ls=":", lw=1)
-        ax.set(title=size_label(n, d), xlabel="epoch")
+        ax.set_title(size_label(n, d), color=colour(n), weight="bold")
+    for column in axes.T:
+        lowest = [ax for ax in column if ax.axison][-1:]
+        for ax in lowest:
+            ax.set_xlabel("epoch")
+            ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel("mean batch loss (nats)")
-    axes[0, 0].legend(fontsize=8)
+    decades(axes[0, 0].yaxis)
+    keys = [
+        Line2D([], [], markersize=3.5, label="published", **PUBLISHED),
+        Line2D([], [], color=INK, label="ours"),
+        Line2D([], [], color="#dddddd", lw=1.5, label="full learning rate"),
+        Line2D([], [], color=INK, lw=1, ls=":", label="first differ by more than 1 %"),
+    ]
+    fig.legend(handles=keys, loc="outside lower center", ncols=4)
     return fig
 
 
@@ -51,7 +66,7 @@ def against_published(table: pd.DataFrame) -> Figure:
     Returns:
         The figure: largest eigenvalue and training loss at the minimum; on the line they are equal.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(8, 3.9))
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6))
     looks = by_size(table.index)
     for ax, name, label, scale in (
         (axes[0], "lambda_max", r"$\lambda_{\max}$ (nats per rad$^2$)", "log"),
@@ -64,7 +79,7 @@ def against_published(table: pd.DataFrame) -> Figure:
         ax.set(xscale=scale, yscale=scale, xlabel=f"{label}, published", ylabel=f"{label}, ours")
     decades(axes[0].xaxis, axes[0].yaxis)
     axes[1].locator_params(nbins=5)
-    axes[1].legend(fontsize=8)
+    axes[1].legend()
     return fig
 
 
@@ -79,7 +94,7 @@ def depth_and_patches(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
     Returns:
         The figure, two panels with one scale.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8.0, 4.2), sharey=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.9), sharey=True)
     depths = sorted(published.depth.unique())
     for ax, x, group in ((left, "depth", "n_patches"), (right, "n_patches", "depth")):
         for value, theirs in published.sort_values(x).groupby(group):
@@ -117,7 +132,7 @@ def depth_and_patches(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
         Line2D([], [], marker="D", ms=6, mfc="none", label="published", **dark),
         Line2D([], [], marker="_", ms=14, mew=2, label="expected of random blocks (E2), at ours", **dark),
     ]
-    fig.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
+    fig.legend(handles=marks, loc="outside lower center", ncols=3)
     return fig
 
 
@@ -131,7 +146,7 @@ def densities(found: Mapping[tuple[int, int], Mapping[str, np.ndarray]]) -> Figu
     Returns:
         The figure, positive levels left and negative ones right: means over starts, bands of two standard errors.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(8.0, 4.2), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9), sharey=True)
     sizes = sorted(found)
     shades = dict(zip(sizes, np.linspace(1, 0.4, len(sizes)), strict=True))
     for ax, sign in zip(axes, (1, -1), strict=True):
@@ -152,7 +167,7 @@ def densities(found: Mapping[tuple[int, int], Mapping[str, np.ndarray]]) -> Figu
         decades(ax.xaxis)
     axes[0].set(ylabel="share of eigenvalues beyond the level", title="positive")
     axes[1].set(title="negative")
-    axes[0].legend(fontsize=9, loc="lower left")
+    axes[0].legend(loc="lower left")
     return fig
 
 
@@ -171,22 +186,24 @@ def whole_gauss_newton(
     Returns:
         The figure, two panels.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.9))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6))
     floor = values[0] * 1e-8  # below, single-precision products know nothing
     shown = values[values > floor]
     left.plot(np.arange(1, len(shown) + 1), shown, ".", color=colour(4), ms=5, label="measured")
     left.plot(np.arange(1, len(expected) + 1), expected, "_", color=INK, ms=9, label="expected of random blocks")
     left.axvline(n_classes - 0.5, color=INK, lw=1, ls="--")
-    left.annotate(" rank C − 1", (n_classes - 0.5, 0.03), xycoords=("data", "axes fraction"), color=INK, fontsize=9)
+    left.annotate(" rank C − 1", (n_classes - 0.5, 0.95), xycoords=("data", "axes fraction"), color=INK)
     left.set(xscale="log", yscale="log", xlabel="rank", ylabel=r"eigenvalue of $G$ (nats per rad$^2$)")
-    left.legend(fontsize=9)
+    left.legend(loc="lower left")
+    decades(left.xaxis, left.yaxis)
     levels = values[0] * np.logspace(-8, 0.05, 160)
     beyond = np.array([[w[x > level].sum() for level in levels] for x, w in zip(nodes, weights, strict=True)])
     right.plot(levels, [(values > level).mean() for level in levels], color="black", lw=2, label="exact")
     for number, share in enumerate(beyond):
         label = f"Lanczos quadrature, {len(beyond)} starts" if number == 0 else None
-        right.plot(levels, share, color=_QUADRATURE, lw=1, label=label)
+        right.plot(levels, share, color=ACCENT, lw=1, label=label)
     right.set(xscale="log", yscale="log", ylim=(0.3 / len(values), 2))
     right.set(xlabel=r"level (nats per rad$^2$)", ylabel="share of eigenvalues above the level")
-    right.legend(fontsize=9, loc="lower left")
+    right.legend(loc="lower left")
+    decades(right.xaxis)
     return fig
