@@ -386,7 +386,7 @@ def verify(
 @app.command()
 def figures(
     chapter: Annotated[
-        list[str] | None, typer.Option(help="number or name, as 3 or 03_hessian; repeat for several; default all")
+        list[str] | None, typer.Option(help="number or name, as 3 or 04_hessian; repeat for several; default all")
     ] = None,
     parameter: Annotated[
         list[str] | None,

@@ -220,7 +220,7 @@ def test_a_missing_part_and_impossible_numbers_are_named():
 
 @pytest.mark.parametrize(("side", "classes", "share"), [(8, 4, 1), (10, 3, 0.64), (28, 7, 4 / 49)])
 def test_in_the_example_of_chapter_8_only_the_pictures_and_labels_need_replacing(side, classes, share):
-    notebook = json.loads((Path(__file__).parents[2] / "chapters" / "08_beyond.ipynb").read_text())
+    notebook = json.loads((Path(__file__).parents[2] / "chapters" / "09_beyond.ipynb").read_text())
     (cell,) = (c["source"] for c in notebook["cells"] if "data.from_arrays(\n" in "".join(c["source"]))
     lines = "".join(cell).splitlines()
     code = "\n".join(lines[5 : next(i for i, line in enumerate(lines) if line.startswith("found ="))])

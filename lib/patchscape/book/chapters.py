@@ -150,7 +150,7 @@ class Chapter:
 
         Args:
             fig: the figure.
-            name: stable file stem, such as "03-lambda-against-n".
+            name: stable file stem, such as "04-lambda-against-n".
 
         Returns:
             The figure.
@@ -170,7 +170,7 @@ def _execution() -> int:
 def begin(chapter: str, namespace: MutableMapping[str, Any]) -> Chapter:
     """Checks the parameters of a running chapter, then sets the style of its figures.
 
-    Each chapter calls `book = chapters.begin("03_hessian", globals())` first thing after its parameters cell.
+    Each chapter calls `book = chapters.begin("04_hessian", globals())` first thing after its parameters cell.
 
     Args:
         chapter: the chapter's name (file name without ending).
@@ -361,7 +361,7 @@ def choose(given: Iterable[str], chapters: Mapping[str, Path]) -> dict[str, Path
     """Selects chapters by what a reader calls them.
 
     Args:
-        given: numbers or names, such as 3, 03 or 03_hessian.
+        given: numbers or names, such as 3, 03 or 04_hessian.
         chapters: the chapters by name, as from `find_chapters`.
 
     Returns:

@@ -124,7 +124,7 @@ class Architecture(Chapter):
             )
 
 
-class Theory(Chapter):
+class Bound(Chapter):
     """Chapter 2."""
 
     patches: Several[Patches]
@@ -153,8 +153,14 @@ class Theory(Chapter):
         return self.seeds * sum(work) / RATE
 
 
-class Hessian(Chapter):
+class Size(Chapter):
     """Chapter 3."""
+
+    layers: _within(int, 0, 17)  # the deepest stored models have 18
+
+
+class Hessian(Chapter):
+    """Chapter 4."""
 
     n_patches: Patches
     patches: Several[Patches]
@@ -175,7 +181,7 @@ class Hessian(Chapter):
 
 
 class Spectrum(Chapter):
-    """Chapter 4."""
+    """Chapter 5."""
 
     n_patches: Patches
     depth: Depth
@@ -220,7 +226,7 @@ class Spectrum(Chapter):
 
 
 class Landscape(Chapter):
-    """Chapter 5."""
+    """Chapter 6."""
 
     n_patches: Patches
     patches: Several[Patches]
@@ -242,7 +248,7 @@ class Landscape(Chapter):
 
 
 class Speed(Chapter):
-    """Chapter 6."""
+    """Chapter 10."""
 
     n_patches: Patches
     depths: Several[Depth]
@@ -258,7 +264,7 @@ class Speed(Chapter):
 
 
 class Controls(Chapter):
-    """Chapter 7."""
+    """Chapter 8."""
 
     quantity: Literal["lambda_max", "gauss_newton"]
     seeds: _within(int, 5, 10)  # ten are stored; below five, values are shown in place of intervals
@@ -274,7 +280,7 @@ class Controls(Chapter):
 
 
 class Beyond(Chapter):
-    """Chapter 8."""
+    """Chapter 9."""
 
     patches: Annotated[Several[Patches], Field(min_length=2)]  # an exponent of n needs two
     seeds: Seeds
@@ -317,7 +323,7 @@ class Beyond(Chapter):
 
 
 class PaperSize(Chapter):
-    """Chapter 9."""
+    """Chapter 7."""
 
     n_patches: Patches
     depth: Depth
@@ -347,14 +353,15 @@ class PaperSize(Chapter):
 
 CHAPTERS: dict[str, type[Chapter]] = {
     "01_architecture": Architecture,
-    "02_theory": Theory,
-    "03_hessian": Hessian,
-    "04_spectrum": Spectrum,
-    "05_landscape": Landscape,
-    "06_speed": Speed,
-    "07_controls": Controls,
-    "08_beyond": Beyond,
-    "09_paper_size": PaperSize,
+    "02_bound": Bound,
+    "03_size": Size,
+    "04_hessian": Hessian,
+    "05_spectrum": Spectrum,
+    "06_landscape": Landscape,
+    "07_paper_size": PaperSize,
+    "08_controls": Controls,
+    "09_beyond": Beyond,
+    "10_speed": Speed,
 }
 
 # Parameters that a reader adds to a chapter, or a chapter of the reader's own, have no more than a declared type.
@@ -366,7 +373,7 @@ def check_values(chapter: str, values: Mapping[str, Any], declared: Mapping[str,
     """Checks all parameters of a chapter, and warns if they ask for hours.
 
     Args:
-        chapter: the chapter's name, "03_hessian".
+        chapter: the chapter's name, "04_hessian".
         values: of its parameters.
         declared: what the parameters cell says of them, from `chapters.declared_parameters`.
 

@@ -111,9 +111,9 @@ def _chapters() -> Iterator[Job]:
     seeds = (0, 1, 2)
     for n, depth in ((4, 2), (1, 4), (4, 4), (9, 4)):
         run = config.digits(n, depth, epochs=16).model_copy(update={"n_train": 500})
-        yield Job(run, seeds, "ends", ("03_hessian",))
+        yield Job(run, seeds, "ends", ("04_hessian",))
     for n in (4, 9):
-        yield Job(config.digits(n, 4, epochs=26), seeds, "ends", ("05_landscape",), keep_path=True)
+        yield Job(config.digits(n, 4, epochs=26), seeds, "ends", ("06_landscape",), keep_path=True)
 
 
 def _smoke() -> Iterator[Job]:
