@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from patchscape import runtime
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 from patchscape.learning import checkpoints, data, model
-from patchscape.store import records
+from patchscape.store import files, records
 
 CHUNK = 1000  # ours: images per chunk of a full evaluation
 
@@ -349,7 +349,7 @@ def store(
         "codes": list(trained.codes),
         "provenance": records.provenance(),
     }
-    records.write(path, arrays, meta)
+    files.write("run", path, arrays, meta)
 
 
 def restore(record: records.Record) -> Trained:

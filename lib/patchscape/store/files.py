@@ -1,13 +1,15 @@
 """Where results lie, which files belong together, and whether they are whole."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from patchscape import runtime
 from patchscape.config import RunConfig
-from patchscape.store import records
+from patchscape.store import columns, records
 from patchscape.store.grids import Job
 
 _NEEDED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "minimum_epoch")  # of every run file
@@ -114,6 +116,23 @@ def read_pair(run_file: Path) -> tuple[records.Record, records.Record | None]:
     if found.meta.get("run_file") != records.checksum(record.arrays, record.meta):
         raise ValueError(f"{path} belongs to another run file: delete it and rerun its job.")
     return record, found
+
+
+def write(kind: columns.Kind, path: str | Path, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Writes a result file, if its arrays are as `columns` describes them.
+
+    Args:
+        kind: of result file.
+        path: the file, ending in .safetensors.
+        arrays: by name, with a leading axis of seeds.
+        meta: plain JSON data, with the configuration `run` and the `seeds`.
+
+    Raises:
+        ValueError: if a column is unknown or has another shape; nothing is written then.
+        OSError: if the file cannot be written.
+    """
+    columns.check(kind, arrays, meta)
+    records.write(path, arrays, meta)
 
 
 def minimum(record: records.Record, number: int) -> dict[str, np.ndarray]:

@@ -115,7 +115,7 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
             "wall_s": wall,
             "provenance": records.provenance(),
         }
-        records.write(path, _stack(found), meta)
+        files.write("curvature", path, _stack(found), meta)
         unfinished.unlink(missing_ok=True)
         _remove_products(path)
     return path
@@ -153,7 +153,8 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
             new.append(levels.only(prepared, files.minimum(record, number), missing, record_as))
         new = {name: value for name, value in _stack(new).items() if name not in found.arrays}
         added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
-        records.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
+        meta = found.meta | {"added": [*found.meta.get("added", []), added]}
+        files.write("curvature", path, found.arrays | new, meta)
         _remove_products(path)
     return path
 

@@ -79,7 +79,9 @@ def make(
 
         return of_seed
 
-    return by_seed.extend(job, run_folder, out, seeds, prepare, progress=progress, draws=draws, images=images)
+    return by_seed.extend(
+        "redrawn", job, run_folder, out, seeds, prepare, progress=progress, draws=draws, images=images
+    )
 
 
 def at(

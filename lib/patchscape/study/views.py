@@ -22,7 +22,6 @@ from patchscape.store import columns, files, records
 from patchscape.store.grids import Job
 from patchscape.study import by_seed, jobs
 
-POINTS = 25  # ours: along each side of a grid; the author has 20
 MARGIN = 5.0  # author's code: rad beyond the path on every side
 WIDE = ((-15.0, 5.0), (-10.0, 10.0))  # ours: rad, holds the whole path of every configuration of the laptop grid
 NEAR = 2.0  # ours: rad to each side of the minimum, plane of the path
@@ -47,7 +46,7 @@ def make(job: Job, run_folder: str | Path, out: str | Path, seeds: Sequence[int]
         ValueError: if the job has not been trained or has no such seed, a file is damaged, or training the seed again
             does not give the stored minimum.
     """
-    return by_seed.extend(job, run_folder, out, seeds, lambda record: partial(_views, job.run, record))
+    return by_seed.extend("landscape", job, run_folder, out, seeds, lambda record: partial(_views, job.run, record))
 
 
 def oriented(plane: planes.Plane) -> planes.Plane:
@@ -93,20 +92,20 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
         out[f"{name}/loss"] = planes.grid_losses(loss, on, first, second)
 
     ends = plane.coordinates.min(0) - MARGIN, plane.coordinates.max(0) + MARGIN
-    grid("pca_wide", plane, *(np.linspace(*window, POINTS) for window in WIDE))
-    grid("pca_near", plane, *[np.linspace(-NEAR, NEAR, POINTS)] * 2)
-    grid("pca_author", plane, *np.linspace(*ends, POINTS).T)
+    grid("pca_wide", plane, *(np.linspace(*window, columns.POINTS) for window in WIDE))
+    grid("pca_near", plane, *[np.linspace(-NEAR, NEAR, columns.POINTS)] * 2)
+    grid("pca_author", plane, *np.linspace(*ends, columns.POINTS).T)
 
     point = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels).at(minimum)
     found, vectors = measures.spectrum(run.model, point.gradient, point.hessian, top=2, bottom=0)
     nothing = np.zeros((0, 2)), np.full(2, np.nan)
-    grid("eigen", planes.Plane(minimum, vectors[:2], *nothing), *[np.linspace(-EIGEN, EIGEN, POINTS)] * 2)
+    grid("eigen", planes.Plane(minimum, vectors[:2], *nothing), *[np.linspace(-EIGEN, EIGEN, columns.POINTS)] * 2)
     out |= {"eigenvalues": found["eigenvalues"][:2], "slopes": vectors[:2] @ point.gradient}
 
     groups = np.r_[np.full(n_bias, -1), np.repeat(np.arange(run.model.n_patches), run.model.n_params_per_qnn)]
     for seed in RANDOM_SEEDS:
         random = planes.random_plane(minimum, groups, seed)
-        grid(f"random_{seed}", random, *[np.linspace(-RANDOM, RANDOM, POINTS)] * 2)
+        grid(f"random_{seed}", random, *[np.linspace(-RANDOM, RANDOM, columns.POINTS)] * 2)
         out[f"random_{seed}/lengths"] = np.linalg.norm(random.directions, axis=1)
     unit = random.directions[0] / np.linalg.norm(random.directions[0])
     for name, direction in zip(columns.LINES, (vectors[0], *plane.directions, unit), strict=True):

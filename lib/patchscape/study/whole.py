@@ -88,7 +88,7 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
             "wall_s": time.perf_counter() - start,
             "provenance": records.provenance(),
         }
-        records.write(path, {key: np.asarray(value)[None] for key, value in arrays.items()}, meta)
+        files.write("spectrum", path, {key: np.asarray(value)[None] for key, value in arrays.items()}, meta)
 
     g = keep("G", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
     n_phi = run.model.n_patches * run.model.n_params_per_qnn
