@@ -220,11 +220,8 @@ def spectrum(
 
 def _largest(kernel: np.ndarray, pi: np.ndarray, top: int) -> np.ndarray:
     """Largest eigenvalues (top,) of the matrix with blocks kernel_ij S_i S_j^T, S^T S = A, from pi (N, C)."""
-    root = np.sqrt(pi)
 
     def product(v: np.ndarray) -> np.ndarray:
-        v = v.reshape(pi.shape)
-        v = kernel @ (root * v - pi * np.sum(root * v, 1, keepdims=True))
-        return (root * v - root * np.sum(pi * v, 1, keepdims=True)).ravel()
+        return law.softmax_root(pi, kernel @ law.softmax_root_transpose(pi, v.reshape(pi.shape))).ravel()
 
     return spectra.lanczos(product, pi.size, seed=0, max_steps=pi.size, top=top, tol=TOLERANCE).values[0, :top]

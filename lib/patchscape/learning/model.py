@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from patchscape import law
 from patchscape.circuit import simulator
 from patchscape.config import ModelConfig
 
@@ -38,6 +39,18 @@ def init(cfg: ModelConfig, seed: int) -> Params:
     if cfg.shared_bias:
         params["bias"] = jnp.zeros((cfg.image_side, cfg.image_side), jnp.float32)
     return params
+
+
+def flatten(params: Params) -> Array:
+    """Parameters as one flat vector (P,), in the order of `ModelConfig.layout`."""
+    return jnp.concatenate([jnp.ravel(params[name]) for name in ("bias", "phi") if name in params])
+
+
+def unflatten(cfg: ModelConfig, flat: Array) -> Params:
+    """Parameters from a flat vector (P,), as `init` has them; undoes `flatten`."""
+    at = cfg.layout
+    params = {"phi": flat[at.phi].reshape(cfg.n_patches, -1)}
+    return params | ({"bias": flat[at.bias].reshape(cfg.image_side, -1)} if cfg.shared_bias else {})
 
 
 @lru_cache
@@ -151,9 +164,10 @@ def logits(cfg: ModelConfig, params: Params, angles: Array) -> Array:
     return logits_from(cfg, prepare(cfg, params), angles)
 
 
-def cross_entropy(z: Array, labels: Array) -> Array:
-    """Mean softmax cross-entropy in nats of logits z (N, C) and integer labels (N,)."""
-    return optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
+def cross_entropy(z: Array, labels: Array, weights: Array | None = None) -> Array:
+    """Cross-entropy in nats of logits z (N, C) and integer labels (N,): the mean, or a sum with weights (N,)."""
+    each = optax.softmax_cross_entropy_with_integer_labels(z, labels)
+    return each.mean() if weights is None else jnp.sum(weights * each)
 
 
 def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Array:
@@ -171,26 +185,10 @@ def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Arra
     return cross_entropy(logits(cfg, params, angles), labels)
 
 
-def accuracy(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Array:
-    """Share of images whose largest logit is that of their label, a scalar in [0, 1].
-
-    Args:
-        cfg: the model.
-        params: as from `init`.
-        angles: (N, side, side) in rad.
-        labels: (N,) integers below n_classes.
-
-    Returns:
-        A scalar.
-    """
-    return jnp.mean(jnp.argmax(logits(cfg, params, angles), axis=-1) == labels)
-
-
 def chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
     """Weighted cross-entropy of one chunk of images (see `data.chunks`); summed over chunks it is the mean loss."""
     angles, labels, weights = chunk
-    z = logits_from(cfg, shared, angles)
-    return jnp.sum(weights * optax.softmax_cross_entropy_with_integer_labels(z, labels))
+    return cross_entropy(logits_from(cfg, shared, angles), labels, weights)
 
 
 def residual_chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
@@ -222,8 +220,7 @@ def root_logits(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, 
     angles, _, weights, s = chunk
     z = logits_from(cfg, shared, angles)
     pi = jax.lax.stop_gradient(jax.nn.softmax(z))
-    s = jnp.sqrt(pi) * s
-    return jnp.sum(jnp.sqrt(weights)[:, None] * (s - pi * s.sum(-1, keepdims=True)) * z)
+    return jnp.sum(jnp.sqrt(weights)[:, None] * law.softmax_root_transpose(pi, s) * z)
 
 
 def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
@@ -237,8 +234,7 @@ def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
     Returns:
         (..., N, C).
     """
-    pi = jax.nn.softmax(z)
-    return weights[:, None] * pi * (tangent - jnp.sum(pi * tangent, -1, keepdims=True))
+    return weights[:, None] * law.softmax_hessian(jax.nn.softmax(z), tangent)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -258,8 +254,7 @@ def evaluate(cfg: ModelConfig, params: Params, chunks: tuple[Array, Array, Array
     def one(chunk):
         angles, labels, weights = chunk
         z = logits_from(cfg, shared, angles)
-        entropy = optax.softmax_cross_entropy_with_integer_labels(z, labels)
-        return jnp.sum(weights * entropy), jnp.sum(weights * (jnp.argmax(z, -1) == labels))
+        return cross_entropy(z, labels, weights), jnp.sum(weights * (jnp.argmax(z, -1) == labels))
 
     losses, hits = jax.lax.map(one, chunks)
     return losses.sum(), hits.sum()

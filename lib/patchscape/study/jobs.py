@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from patchscape.config import RunConfig
 from patchscape.curvature import full_data, measures
-from patchscape.learning import checkpoints, data, training
+from patchscape.learning import checkpoints, data, model, training
 from patchscape.numerics import planes, spectra
 from patchscape.store import files, records
 from patchscape.store.grids import LARGE, Job
@@ -199,7 +199,7 @@ def eigenpairs(
         chunk: images at once; sets the memory, not the result.
 
     Returns:
-        Eigenpairs with vectors (k, P), bias first; eigenvalues in nats per rad^2.
+        Eigenpairs with vectors (k, P), in the order of `ModelConfig.layout`; eigenvalues in nats per rad^2.
 
     Raises:
         ValueError: if the file is damaged or no run file, has no such seed, or the images are others.
@@ -209,7 +209,7 @@ def eigenpairs(
     images = images_of(record, images)
     cfg = RunConfig(**record.meta["run"]).model
     loss = full_data.FullDataLoss(cfg, images.train_angles, images.train_labels, chunk)
-    return spectra.eigenpairs(loss.at(full_data.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
+    return spectra.eigenpairs(loss.at(model.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
 
 
 def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:

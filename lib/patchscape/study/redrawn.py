@@ -74,7 +74,7 @@ def make(
 
         def of_seed(number: int) -> by_seed.Columns:
             params = files.minimum(record, number)
-            probabilities = loss.probabilities(full_data.flatten(params))
+            probabilities = loss.probabilities(model.flatten(params))
             return at(cfg, params, record.meta["seeds"][number], angles, probabilities, draws)
 
         return of_seed

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
@@ -71,7 +70,7 @@ def shortest(change: np.ndarray) -> np.ndarray:
 def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.ndarray]:
     """Arrays of one seed, as data/results/README.md explains them."""
     images = jobs.images_of(record)
-    minima = [full_data.flatten(files.minimum(record, i)).astype(np.float64) for i in range(len(record.meta["seeds"]))]
+    minima = [np.asarray(model.flatten(files.minimum(record, i)), float) for i in range(len(record.meta["seeds"]))]
     minimum = minima[number]
     epoch = int(record.arrays["minimum_epoch"][number])
     if epoch < 0:
@@ -79,12 +78,13 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
     again = training.train(run, images, seeds=[record.meta["seeds"][number]], keep_trajectory=True)
     loss = _loss(run, images)
     walk = again.trajectory[0].reshape(run.train.epochs + 1, -1).astype(np.float64)
-    n_bias = len(minimum) - walk.shape[1]
-    with_bias = np.concatenate([np.broadcast_to(minimum[:n_bias], (len(walk), n_bias)), walk], 1)
+    at = run.model.layout
+    with_bias = np.tile(minimum, (len(walk), 1))
+    with_bias[:, at.phi] = walk
     _check_minimum(loss, epoch, with_bias[epoch + 1], minimum)
     plane = oriented(planes.pca_plane(with_bias, epoch + 1))
     out = _along_path(loss, with_bias, plane) | {
-        "retrained_difference": np.abs(walk[epoch + 1] - minimum[n_bias:]).max()
+        "retrained_difference": np.abs(walk[epoch + 1] - minimum[at.phi]).max()
     }
 
     def grid(name: str, on: planes.Plane, first: np.ndarray, second: np.ndarray) -> None:
@@ -102,7 +102,9 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
     grid("eigen", planes.Plane(minimum, vectors[:2], *nothing), *[np.linspace(-EIGEN, EIGEN, columns.POINTS)] * 2)
     out |= {"eigenvalues": found["eigenvalues"][:2], "slopes": vectors[:2] @ point.gradient}
 
-    groups = np.r_[np.full(n_bias, -1), np.repeat(np.arange(run.model.n_patches), run.model.n_params_per_qnn)]
+    groups = np.full(len(minimum), -1)  # the bias is one more group
+    for p, circuit in enumerate(at.circuits):
+        groups[circuit] = p
     for seed in RANDOM_SEEDS:
         random = planes.random_plane(minimum, groups, seed)
         grid(f"random_{seed}", random, *[np.linspace(-RANDOM, RANDOM, columns.POINTS)] * 2)
@@ -111,7 +113,7 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
     for name, direction in zip(columns.LINES, (vectors[0], *plane.directions, unit), strict=True):
         out[f"line/{name}"] = _line(loss, minimum, direction, columns.LINE)
 
-    start = full_data.flatten(model.init(run.model, record.meta["seeds"][number]))
+    start = np.asarray(model.flatten(model.init(run.model, record.meta["seeds"][number])))
     out["from_start"] = _line(loss, start, minimum - start, columns.FROM_START)
     others = [m - minimum for i, m in enumerate(minima) if i != number and np.all(np.isfinite(m))]
     out["between"] = np.array([_line(loss, minimum, change, columns.BETWEEN) for change in others])
@@ -132,10 +134,9 @@ def _check_minimum(loss: Callable, epoch: int, again: np.ndarray, stored: np.nda
 
 
 def _loss(run: RunConfig, images: data.ImageData) -> Callable[[jax.Array], jax.Array]:
-    """The loss over all training images as a function of flat parameters, bias first."""
+    """The loss over all training images as a function of flat parameters."""
     chunks = tuple(map(jnp.asarray, data.chunks(images.train_angles, images.train_labels, training.CHUNK)))
-    _, unravel = jax.flatten_util.ravel_pytree(model.init(run.model, 0))
-    return lambda flat: model.evaluate(run.model, unravel(flat), chunks)[0]
+    return lambda flat: model.evaluate(run.model, model.unflatten(run.model, flat), chunks)[0]
 
 
 def _line(loss: Callable, origin: np.ndarray, direction: np.ndarray, t: np.ndarray) -> np.ndarray:

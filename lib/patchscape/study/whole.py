@@ -70,7 +70,7 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
         if (there.get("run_file"), there["seeds"]) != (identity, seeds):
             raise ValueError(f"{path} is no spectrum of seed {seeds[0]} of this run: choose another folder (--out).")
     angles, labels, *_ = jobs.images_of(record)
-    probabilities = full_data.FullDataLoss(run.model, angles, labels).probabilities(full_data.flatten(params))
+    probabilities = full_data.FullDataLoss(run.model, angles, labels).probabilities(model.flatten(params))
     folder = Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}"
     keep = kept_in(folder)
     chosen = most_wrong(probabilities, labels, wrong)
@@ -90,10 +90,10 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
         }
         files.write("spectrum", path, {key: np.asarray(value)[None] for key, value in arrays.items()}, meta)
 
-    g = keep("G", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
-    n_phi = run.model.n_patches * run.model.n_params_per_qnn
+    g = keep("gauss_newton", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
+    phi = run.model.layout.phi
     add("gauss_newton", g)
-    add("gauss_newton_phi", g[:n_phi, :n_phi])
+    add("gauss_newton_phi", g[phi, phi])
     r = residual(run.model, params, angles, labels, probabilities, chosen.order, keep, progress=progress)
     add("hessian", g + r)
     shutil.rmtree(folder)
@@ -129,9 +129,9 @@ def gauss_newton(
         progress: show a progress bar.
 
     Returns:
-        G (P, P), float64, from single-precision products; phi circuit by circuit, then the bias, as in `exact`.
+        G (P, P), float64, from single-precision products, in the order of `ModelConfig.layout`.
     """
-    own, size = exact.own_parameters(cfg)
+    own, size = exact.own_parameters(cfg), cfg.n_params
     jacobians = [circuit_jacobian(cfg, np.asarray(phi)) for phi in params["phi"]]
     patches = np.asarray(model.shifted_patches(cfg, params, angles))
     total = np.zeros((size, size))
@@ -172,7 +172,7 @@ def residual(
     Returns:
         R (P, P), float64, in the order of `gauss_newton`.
     """
-    own, size = exact.own_parameters(cfg)
+    own, size = exact.own_parameters(cfg), cfg.n_params
     weights = cfg.factor / len(labels) * _residuals(probabilities, labels)[images]
     patches = np.asarray(model.shifted_patches(cfg, params, angles[images]))
     total = np.zeros((size, size))
