@@ -94,7 +94,7 @@ def _own_folders() -> Iterator[Path]:
 
 @functools.cache
 def save_memory() -> None:
-    """From now on gives back to the system what the compiler leaves behind, after every compilation of over a second.
+    """From now on drops programs that are `finished`, and gives back what a compilation of over a second leaves behind.
 
     XLA takes hundreds of megabytes to compile one training step, and the C library keeps them afterwards, in pieces
     that the next compilation uses badly. Without this, a chapter that compiles several models needs more memory than
@@ -109,6 +109,16 @@ def save_memory() -> None:
                 trim(0) if event.endswith("backend_compile_duration") and duration > 1 else None
             )
         )
+
+
+def finished(*programs: Callable) -> None:
+    """Says that compiled programs will not be called again, or only for other shapes: those named, or all there are.
+
+    They are dropped if the process has asked to `save_memory`, as chapters do, and kept otherwise: what a process
+    keeps is not for a function of the library to decide.
+    """
+    if save_memory.cache_info().currsize:
+        release(*programs)
 
 
 def release(*programs: Callable) -> None:

@@ -286,7 +286,7 @@ def train(
         if epoch in snapshot_epochs(protocol):
             state = state._replace(snapshot_logits=state.snapshot_logits + test_logits)
         if keep_trajectory and state.path is not None:
-            state.path.append(np.asarray(params["phi"]))
+            state = state._replace(path=[*state.path, np.asarray(params["phi"])])
         state = state._replace(wall=state.wall + time.perf_counter() - start)
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
         if checkpoint is not None:
@@ -312,8 +312,8 @@ def train(
 
 
 def release() -> None:
-    """Frees the memory of the compiled programs for training: another configuration needs others."""
-    runtime.release(_epoch, _logits)
+    """Says that the compiled programs for training are `runtime.finished`: another configuration needs others."""
+    runtime.finished(_epoch, _logits)
 
 
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")

@@ -301,7 +301,7 @@ def minima(
         rest = strength, filled(model.cut_patches(cfg, angles), 0), used, factor
         start = np.stack([function.start(np.random.default_rng(seed), cfg.n_patches) for _, seed in runs])
         trained.append((*train(filled(jnp.asarray(start, angles.dtype), 1), *rest), rest))
-    runtime.release(train)
+    runtime.finished(train)
     rows, ends = [], []
     for cfg, (phi, loss, accuracy, rest) in zip(cfgs, trained, strict=True):
         n, m = shape = cfg.n_patches, phi.shape[2]
@@ -316,7 +316,7 @@ def minima(
             row |= {"train_loss": float(loss[number]), "accuracy": float(accuracy[number])}
             rows.append(row | {"lambda_max": found.values[number, 0], "residual": found.residuals[number, 0]})
         ends.append(np.asarray(phi[:, :n]).reshape(len(noise), len(seeds), n, m))
-    runtime.release()  # the programs of one function are of no use to the next
+    runtime.finished()  # the programs of one function are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / law.loss_factor(table.train_loss)
     return table, ends

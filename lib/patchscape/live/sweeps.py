@@ -130,7 +130,7 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
             found.append(_with_converged(tables.runs.rows("chapters", kept)).assign(stored=True))
             continue
         found.append(train_and_measure(run, data.load_run(run), seeds).assign(stored=False))
-        runtime.release()  # another configuration needs programs of its own
+        runtime.finished()  # another configuration needs programs of its own
     return tables.runs.with_scaled(pd.concat(found, ignore_index=True))
 
 

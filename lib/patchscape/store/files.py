@@ -12,6 +12,7 @@ from patchscape.config import RunConfig
 from patchscape.store import columns, records
 from patchscape.store.grids import Job
 
+OWN = "runs"  # the folder that `patchscape train` writes to, below the working folder; never part of the book
 _NEEDED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "minimum_epoch")  # of every run file
 
 
@@ -32,6 +33,11 @@ def data_folder() -> Path:
             "or unset it in a clone of the project."
         )
     return where
+
+
+def folder_of(grid: str) -> Path:
+    """Returns the folder of a grid's result files, data/results/GRID; `OWN` lies in the working folder."""
+    return Path(OWN) if grid == OWN else data_folder() / "results" / grid
 
 
 def paths(job: Job, folder: str | Path) -> tuple[Path, Path]:
@@ -94,6 +100,25 @@ def read_run(path: str | Path) -> tuple[RunConfig, records.Record]:
     if not fits:
         raise ValueError(f"{path} does not hold what its configuration and its {count} seeds say: train it again.")
     return run, record
+
+
+def job_of(path: Path) -> Job:
+    """Returns the job of a run file that a user names: one for which the largest eigenvalue is measured.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The job; no grid has to have it.
+
+    Raises:
+        ValueError: if the file is no run file, is damaged, or is not called as its run is.
+    """
+    run, record = read_run(path)
+    job = Job(run, tuple(record.meta["seeds"]), "top", ())
+    if path.stem != job.name:
+        raise ValueError(f"{path} does not have the name of its run: rename it to {job.name}.safetensors.")
+    return job
 
 
 def read_pair(run_file: Path) -> tuple[records.Record, records.Record | None]:

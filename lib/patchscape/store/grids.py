@@ -144,6 +144,25 @@ def jobs(grid: str) -> dict[str, Job]:
     return {job.name: job for job in _GRIDS[grid]()}
 
 
+def job(grid: str, name: str) -> Job:
+    """Returns one job of a grid.
+
+    Args:
+        grid: as for `jobs`.
+        name: of the job.
+
+    Returns:
+        The job.
+
+    Raises:
+        ValueError: if there is no such grid or no such job.
+    """
+    known = jobs(grid)
+    if name not in known:
+        raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
+    return known[name]
+
+
 def names() -> tuple[str, ...]:
     """Returns the names of all grids."""
     return tuple(_GRIDS)

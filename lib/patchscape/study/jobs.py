@@ -6,9 +6,8 @@ Two files come out, `<name>.safetensors` and `<name>-curvature.safetensors`. Wha
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ from patchscape.store.grids import LARGE, Job
 from patchscape.study import levels
 from patchscape.study.recorded import recorded
 
-SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
-SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
 _PRINCIPAL = 10  # ours: leading PCA ratios that are kept
 
 
@@ -49,23 +46,46 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
     with alone(path):
         if _sound(path, redo):
             return path
-        checkpoint = files.unfinished(path)
         if redo:
-            checkpoints.remove(checkpoint)
-        trained = training.train(
-            job.run,
-            data.load_run(job.run),
-            seeds=job.seeds,
-            checkpoint=checkpoint,
-            keep_trajectory=True,
-            progress=progress,
-        )
+            checkpoints.remove(files.unfinished(path))
+        trained = _trained(path, job.run, job.seeds, keep_trajectory=True, progress=progress)
         extra = _principal(trained, plane=job.level in LARGE)
         if job.keep_path:
             extra |= {f"final/{name}": value for name, value in trained.final.items()}
         training.store(path, job.run, trained, extra=extra, keep_trajectory=job.keep_path)
-        checkpoints.remove(checkpoint)
+        checkpoints.remove(files.unfinished(path))
     return path
+
+
+def train_own(
+    run: RunConfig, seeds: Sequence[int], folder: str | Path, *, trajectory: bool = False, progress: bool = False
+) -> tuple[Path, training.Trained]:
+    """Trains a configuration that no grid need have and writes its run file, in place of one that is there.
+
+    Args:
+        run: the configuration.
+        seeds: one training run each, all in one file.
+        folder: of run files.
+        trajectory: also store phi after every epoch.
+        progress: show a progress bar.
+
+    Returns:
+        The run file, and what it holds.
+
+    Raises:
+        ValueError: if the configuration, a seed or a checkpoint does not fit.
+    """
+    path = Path(folder) / f"{run.name(seeds)}.safetensors"
+    with alone(path):
+        trained = _trained(path, run, seeds, keep_trajectory=trajectory, progress=progress)
+        training.store(path, run, trained)
+        checkpoints.remove(files.unfinished(path))
+    return path, trained
+
+
+def _trained(path: Path, run: RunConfig, seeds: Sequence[int], **how: bool) -> training.Trained:
+    """Trains, or goes on from the checkpoint of the run file."""
+    return training.train(run, data.load_run(run), seeds=seeds, checkpoint=files.unfinished(path), **how)
 
 
 def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = False) -> Path:
@@ -180,7 +200,7 @@ def images_of(record: records.Record, images: data.ImageData | None = None) -> d
 
 
 def eigenpairs(
-    run_file: str | Path,
+    run_file: str | Path | records.Record,
     number: int = 0,
     k: int = 1,
     *,
@@ -191,7 +211,7 @@ def eigenpairs(
     """Computes the largest Hessian eigenvalues over all training images at a stored minimum.
 
     Args:
-        run_file: as `training.store` writes it.
+        run_file: as `training.store` writes it, or what was read of it.
         number: position of the seed.
         k: number of eigenpairs.
         images: the ones that the run was trained on, if they are the user's own.
@@ -204,47 +224,12 @@ def eigenpairs(
     Raises:
         ValueError: if the file is damaged or no run file, has no such seed, or the images are others.
     """
-    record = records.read(run_file)
+    record = run_file if isinstance(run_file, records.Record) else records.read(run_file)
     params = files.minimum(record, number)
     images = images_of(record, images)
     cfg = RunConfig(**record.meta["run"]).model
     loss = full_data.FullDataLoss(cfg, images.train_angles, images.train_labels, chunk)
     return spectra.eigenpairs(loss.at(model.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
-
-
-def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
-    """Recomputes loss and largest Hessian eigenvalue at a stored minimum.
-
-    Args:
-        run_file: a run file that has its curvature file beside it.
-        number: position of the seed.
-
-    Returns:
-        train_loss and lambda_max (stored and again), and their relative differences.
-
-    Raises:
-        ValueError: if a file is damaged, or there is no stored curvature, or it is of older code and not completed.
-    """
-    record, found = files.read_pair(Path(run_file))
-    params = files.minimum(record, number)
-    if found is None:
-        raise ValueError(f"{run_file} has no curvature file beside it: `patchscape measure {run_file}` makes it.")
-    if "train_loss" not in found.arrays:
-        raise ValueError(
-            f"{files.beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`)."
-        )
-    prepared = _prepared(RunConfig(**record.meta["run"]), record.meta.get("images"))
-    again = levels.again(prepared, params)
-    compared: dict[str, float] = {}
-    for name, value in again.items():
-        stored = float(found.arrays[name][number])
-        compared |= {name: stored, f"{name}_again": value, f"{name}_difference": abs(value / stored - 1)}
-    return compared
-
-
-@lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
-def _prepared(run: RunConfig, fingerprint: str | None) -> levels.Prepared:
-    return levels.prepare(run, data.load_run(run, fingerprint))
 
 
 def _principal(trained: training.Trained, *, plane: bool) -> dict[str, np.ndarray]:

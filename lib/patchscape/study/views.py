@@ -19,7 +19,7 @@ from patchscape.learning import data, model, training
 from patchscape.numerics import planes
 from patchscape.store import columns, files, records
 from patchscape.store.grids import Job
-from patchscape.study import by_seed, jobs
+from patchscape.study import by_seed, jobs, verification
 
 MARGIN = 5.0  # author's code: rad beyond the path on every side
 WIDE = ((-15.0, 5.0), (-10.0, 10.0))  # ours: rad, holds the whole path of every configuration of the laptop grid
@@ -126,7 +126,7 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
 def _check_minimum(loss: Callable, epoch: int, again: np.ndarray, stored: np.ndarray) -> None:
     """Refuses a path that misses the stored minimum; both losses are of today's code."""
     ours, theirs = planes.path_losses(loss, np.zeros_like(stored), np.stack([again, stored]), np.eye(2)).tolist()
-    if not abs(ours / theirs - 1) <= jobs.SAME_LOSS:
+    if not abs(ours / theirs - 1) <= verification.SAME_LOSS:
         raise ValueError(
             f"trained again, the loss at epoch {epoch} is {ours:.8g}, not {theirs:.8g} as at the stored minimum: use "
             f"the machine and the library versions that the run file names."

@@ -12,9 +12,9 @@ from patchscape import law
 from patchscape.config import RunConfig
 from patchscape.numerics import statistics
 from patchscape.store import files, grids, records
+from patchscape.store.files import OWN, folder_of
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
-OWN = "runs"  # the folder that `patchscape train` writes to, below the working folder; never part of the book
 ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 
 
@@ -34,17 +34,12 @@ class Stored(NamedTuple):
     curvature: records.Record | None
 
 
-def folder_of(grid: str) -> Path:
-    """Returns the folder of a grid's result files, data/results/GRID; `OWN` lies in the working folder."""
-    return Path(OWN) if grid == OWN else files.data_folder() / "results" / grid
-
-
 def read(grid: str, folder: str | Path | None = None) -> Iterator[Stored]:
     """Reads every job of a grid's folder that has a run file.
 
     Args:
         grid: name of the grid, "replay", or `OWN`.
-        folder: where to look; default is `folder_of(grid)`.
+        folder: where to look; default is `files.folder_of(grid)`.
 
     Yields:
         One item per configuration, in the order of the file names, n = 4 before n = 16.
