@@ -264,7 +264,9 @@ def list_results(
         raise ValueError(f"out={out}: choose a file that ends in .csv or .parquet.")
     table = tables.runs.table(grid or [*grids.names(), files.OWN])
     if table.empty:
-        places = ", ".join(str(files.folder_of(name)) for name in grid or [files.data_folder() / "results", files.OWN])
+        places = ", ".join(
+            map(str, map(files.folder_of, grid) if grid else (files.data_folder() / "results", files.OWN))
+        )
         raise ValueError(f"no stored run in {places}.")
     if where is not None:
         table = _rows(table, where)

@@ -5,12 +5,12 @@ wires, K outputs, logits z = f sum_p o_p with the weight f of a circuit (c / n f
 cross-entropy L in nats; eigenvalues in nats per rad^2. The text of the chapter on theory proves and explains them.
 """
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
-Number = TypeVar("Number", float, np.ndarray)  # a column of a table too
-Array = TypeVar("Array")  # of NumPy or of JAX
+Number = Any  # a number, an array, or a column of a table
+Array = Any  # of NumPy or of JAX, which is not imported here
 
 
 def loss_factor(loss: Number) -> Number:

@@ -8,9 +8,10 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def _checkout() -> Path | None:
@@ -104,14 +105,15 @@ def save_memory() -> None:
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
-        jax.monitoring.register_event_duration_secs_listener(
-            lambda event, duration, **_: (
-                trim(0) if event.endswith("backend_compile_duration") and duration > 1 else None
-            )
-        )
+
+        def after(event: str, duration_secs: float, **_: str | int) -> None:
+            if event.endswith("backend_compile_duration") and duration_secs > 1:
+                trim(0)
+
+        jax.monitoring.register_event_duration_secs_listener(after)
 
 
-def finished(*programs: Callable) -> None:
+def finished(*programs: Any) -> None:
     """Says that compiled programs will not be called again, or only for other shapes: those named, or all there are.
 
     They are dropped if the process has asked to `save_memory`, as chapters do, and kept otherwise: what a process
@@ -121,7 +123,7 @@ def finished(*programs: Callable) -> None:
         release(*programs)
 
 
-def release(*programs: Callable) -> None:
+def release(*programs: Any) -> None:
     """Drops compiled programs, and gives free memory back to the system.
 
     Compiling leaves hundreds of megabytes in the allocator of the C library, which keeps them unless asked.

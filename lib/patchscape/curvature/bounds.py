@@ -8,7 +8,6 @@ H = G + R, and R is block diagonal over circuits.
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from patchscape import law
@@ -72,7 +71,7 @@ def _top(matrix: np.ndarray) -> float:
     return float(np.linalg.eigvalsh(matrix)[-1])
 
 
-def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: jax.Array) -> Terms:
+def evaluate(cfg: ModelConfig, params: model.Params, angles: model.Array, labels: model.Array) -> Terms:
     """Evaluates every term of the bounds at one point.
 
     Args:

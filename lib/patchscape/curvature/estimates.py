@@ -45,11 +45,11 @@ class Similarity(NamedTuple):
     """
 
     blocks: np.ndarray
-    angles: np.ndarray
+    angles: model.Array
     pixels: np.ndarray
 
 
-def similarities(cfg: ModelConfig, params: model.Params, angles: np.ndarray) -> Iterator[Similarity]:
+def similarities(cfg: ModelConfig, params: model.Params, angles: model.Array) -> Iterator[Similarity]:
     """Yields `similarity` of images (N, side, side), bias added, for one circuit after the other."""
     patches = np.asarray(model.shifted_patches(cfg, params, angles))
     return (similarity(cfg, phi, patch) for phi, patch in zip(params["phi"], patches, strict=True))
@@ -168,7 +168,7 @@ def _products_of_others(values: np.ndarray) -> np.ndarray:
 def spectrum(
     cfg: ModelConfig,
     params: model.Params,
-    angles: np.ndarray,
+    angles: model.Array,
     probabilities: np.ndarray,
     *,
     top: int = 20,

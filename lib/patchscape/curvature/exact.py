@@ -66,7 +66,7 @@ def own_parameters(cfg: ModelConfig) -> np.ndarray:
 
 
 def decompose(
-    cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: jax.Array, *, norms: bool = True
+    cfg: ModelConfig, params: model.Params, angles: model.Array, labels: model.Array, *, norms: bool = True
 ) -> Decomposition:
     """Computes the exact Hessian and its two parts.
 
@@ -84,7 +84,8 @@ def decompose(
     """
     m, k, factor = cfg.n_params_per_qnn, cfg.n_classes, cfg.factor
     patches = np.asarray(model.shifted_patches(cfg, params, jnp.asarray(angles)))
-    z = factor * sum(_outputs(cfg, phi, x) for phi, x in zip(params["phi"], patches, strict=True))
+    every = [_outputs(cfg, phi, x) for phi, x in zip(params["phi"], patches, strict=True)]
+    z = factor * jnp.stack(every).sum(0)
     probability = np.asarray(jax.nn.softmax(z), np.float64)
     labels = np.asarray(labels)
     r = probability - np.eye(k)[labels]

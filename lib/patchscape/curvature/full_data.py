@@ -63,7 +63,7 @@ class FullDataLoss:
         self.cfg, self._classes = cfg, np.unique(labels)
         self._programs = _programs(cfg)
 
-    def at(self, params: np.ndarray) -> Point:
+    def at(self, params: model.Array) -> Point:
         """Takes the loss at a point; what does not depend on a vector is computed here, once.
 
         Args:
@@ -90,27 +90,30 @@ class FullDataLoss:
             return np.stack(means)
 
         return Point(
-            np.asarray(programs["gradient"](point), np.float64),
-            *map(product, ("hessian", "gauss_newton", "residual", "gauss_newton_per_patch")),
-            class_means,
+            gradient=np.asarray(programs["gradient"](point), np.float64),
+            hessian=product("hessian"),
+            gauss_newton=product("gauss_newton"),
+            residual=product("residual"),
+            gauss_newton_per_patch=product("gauss_newton_per_patch"),
+            class_means=class_means,
         )
 
-    def gradient(self, params: np.ndarray) -> np.ndarray:
+    def gradient(self, params: model.Array) -> np.ndarray:
         """Gradient (P,) in nats per rad, float64, at parameters (P,)."""
         return np.asarray(
             self._programs["gradient"](self._programs["at"](jnp.asarray(params, self._dtype), self._chunks)), np.float64
         )
 
-    def logits(self, params: np.ndarray) -> np.ndarray:
+    def logits(self, params: model.Array) -> np.ndarray:
         """Logits (N, C) of every image, float64, at parameters (P,)."""
         z = self._programs["logits"](jnp.asarray(params, self._dtype), self._chunks)
         return np.asarray(z, np.float64).reshape(-1, self.cfg.n_classes)[: self.n_images]
 
-    def probabilities(self, params: np.ndarray) -> np.ndarray:
+    def probabilities(self, params: model.Array) -> np.ndarray:
         """Probabilities (N, C) of the classes for every image, float64, at parameters (P,)."""
         return softmax(self.logits(params), axis=1)
 
-    def root_transpose(self, params: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def root_transpose(self, params: model.Array, weights: np.ndarray) -> np.ndarray:
         """X^T s for the root X of the Gauss-Newton matrix G = X^T X, with rows by image and class.
 
         Args:

@@ -102,7 +102,8 @@ def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0) -> dict[str, 
     Returns:
         Columns lambda_max_phi, gauss_newton_phi and, with a shared bias, gauss_newton_bias, with their residuals.
     """
-    columns, at = {}, cfg.layout
+    columns: dict[str, Any] = {}
+    at = cfg.layout
     parts = [("lambda_max_phi", point.hessian, at.phi), ("gauss_newton_phi", point.gauss_newton, at.phi)]
     if cfg.shared_bias:
         parts.append(("gauss_newton_bias", point.gauss_newton, at.bias))
@@ -193,7 +194,7 @@ def blocks(cfg: ModelConfig, point: Point, leading: dict[str, Any], vectors: np.
         block_norms_error.
     """
     n, m, phi = cfg.n_patches, cfg.n_params_per_qnn, cfg.layout.phi
-    columns = {}
+    columns: dict[str, Any] = {}
     for name, matvec in (
         ("gauss_newton_blocks", point.gauss_newton_per_patch),
         ("residual_blocks", point.residual),

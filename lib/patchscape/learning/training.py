@@ -306,7 +306,7 @@ def train(
         ensemble_test_accuracy=ensemble_accuracy,
         trajectory=np.stack(state.path, 1) if keep_trajectory and state.path is not None else None,
         wall_s=state.wall,
-        fingerprint=identity["images"],
+        fingerprint=images.fingerprint,
         codes=state.codes,
     )
 

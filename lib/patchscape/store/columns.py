@@ -252,6 +252,6 @@ def markdown(columns: tuple[Column, ...]) -> str:
 
 def with_tables(text: str) -> str:
     """Renews the tables of data/results/README.md: the one after each line `<!-- columns: KIND -->`."""
-    made = {name: markdown(columns) for name, columns in {**SCHEMA, "table": TABLE}.items()}
+    made = {str(name): markdown(columns) for name, columns in SCHEMA.items()} | {"table": markdown(TABLE)}
     old = r"(<!-- columns: (\w+) -->\n\n)(?:\|.*\n)*"
     return re.sub(old, lambda found: found.group(1) + made[found.group(2)], text)

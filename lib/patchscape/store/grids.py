@@ -91,8 +91,8 @@ def _controls() -> Iterator[Job]:
 def _paper() -> Iterator[Job]:
     points = [(n, depth) for n in config.PAPER_PATCHES for depth in config.PAPER_LEARNING_RATES]
     for n, depth in points:
-        run, level = config.paper(n, depth), "leading" if n == 4 or depth == 50 else "top"
-        yield Job(run, (run.seed,), level, ("replay",))
+        run = config.paper(n, depth)
+        yield Job(run, (run.seed,), "leading" if n == 4 or depth == 50 else "top", ("replay",))
     # ours: the smallest models first, as each point takes hours; four seeds, then five more
     for seeds, (depth, n) in product((range(1, 5), range(5, 10)), sorted((d, n) for n, d in points)):
         first = config.PAPER_SEED + seeds[0]

@@ -57,7 +57,8 @@ def extend(
         raise ValueError(f"seed={unknown[0]}: the run file has seeds {known}.")
     identity = settings | {"run_file": records.checksum(record.arrays, record.meta)}
     with jobs.alone(target):
-        arrays, done, wall, of_seed = {}, [], 0.0, None
+        arrays: Columns = {}
+        done, wall, of_seed = [], 0.0, None
         if target.exists():
             arrays, meta = records.read(target)
             if {name: meta.get(name) for name in identity} != identity:

@@ -163,6 +163,7 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = files.read_pair(run_file)
+        assert found is not None  # the file is there
         missing = levels.wanted(job.level) - set(found.arrays)
         if not missing:
             return path
@@ -171,10 +172,10 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         for number in tqdm(range(len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
             record_as = _recorded(_products(path, number), found.meta["run_file"])
             new.append(levels.only(prepared, files.minimum(record, number), missing, record_as))
-        new = {name: value for name, value in _stack(new).items() if name not in found.arrays}
-        added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
+        columns = {name: value for name, value in _stack(new).items() if name not in found.arrays}
+        added = {"columns": sorted(columns), "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
         meta = found.meta | {"added": [*found.meta.get("added", []), added]}
-        files.write("curvature", path, found.arrays | new, meta)
+        files.write("curvature", path, found.arrays | columns, meta)
         _remove_products(path)
     return path
 

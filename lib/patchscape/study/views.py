@@ -76,6 +76,7 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
     if epoch < 0:
         raise ValueError(f"number={number}: this run has no minimum (it diverged), so there is nothing to look at.")
     again = training.train(run, images, seeds=[record.meta["seeds"][number]], keep_trajectory=True)
+    assert again.trajectory is not None  # it was asked for
     loss = _loss(run, images)
     walk = again.trajectory[0].reshape(run.train.epochs + 1, -1).astype(np.float64)
     at = run.model.layout

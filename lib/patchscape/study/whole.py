@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -79,13 +79,13 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
         folder = Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}"
         keep = kept_in(folder)
         chosen = most_wrong(probabilities, labels, wrong)
-        arrays = {"residual_images": len(chosen.order), "residual_share": chosen.share}
+        made: dict[str, Any] = {"residual_images": len(chosen.order), "residual_share": chosen.share}
 
         def add(name: str, matrix: np.ndarray) -> None:
-            arrays[f"all_{name}"] = np.linalg.eigvalsh(matrix)[::-1]
+            made[f"all_{name}"] = np.linalg.eigvalsh(matrix)[::-1]
             product = lambda v: matrix @ v  # noqa: E731
             values, weights = spectra.quadrature(product, len(matrix), steps=STEPS, starts=STARTS)
-            arrays.update({f"{name}_values": values, f"{name}_weights": weights})
+            made.update({f"{name}_values": values, f"{name}_weights": weights})
             meta = {
                 "run": record.meta["run"],
                 "seeds": seeds,
@@ -93,7 +93,7 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
                 "wall_s": time.perf_counter() - start,
                 "provenance": records.provenance(),
             }
-            files.write("spectrum", path, {key: np.asarray(value)[None] for key, value in arrays.items()}, meta)
+            files.write("spectrum", path, {key: np.asarray(value)[None] for key, value in made.items()}, meta)
 
         g = keep("gauss_newton", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
         phi = run.model.layout.phi

@@ -266,7 +266,7 @@ def matched_losses(rows: pd.DataFrame, within: float = 1.5) -> pd.DataFrame:
     share = {key: (rows.angles / rows.n_patches).iloc[0] for key, rows in groups.items()}
     found = []
     for pair in itertools.combinations(groups, 2):
-        first, second = sorted(pair, key=share.get, reverse=True)
+        first, second = sorted(pair, key=share.__getitem__, reverse=True)
         if first[:2] == second[:2] or abs(levels[first] - levels[second]) > np.log(within):
             continue
         both = pd.concat([groups[first], groups[second]])
