@@ -223,6 +223,30 @@ def evaluation(
     return evaluate
 
 
+def checked(run: RunConfig, images: data.ImageData, seeds: Sequence[int] | None = None) -> tuple[RunConfig, list[int]]:
+    """Refuses what cannot be trained, before any work.
+
+    Args:
+        run: the configuration.
+        images: the data set.
+        seeds: one run each; default is the run's own seed.
+
+    Returns:
+        The configuration, with all fields checked, and the seeds.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    run = RunConfig(**run.model_dump())  # `model_copy`, which changes a configuration, checks nothing
+    seeds = [run.seed] if seeds is None else list(seeds)
+    seeds = [RunConfig(**run.model_dump() | {"seed": seed}).seed for seed in seeds]  # refuses what is no seed
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds={seeds}: give at least one seed, each once.")
+    data.check(run, images)
+    n_batches(images.train_labels, run.train)  # refuses a batch size
+    return run, seeds
+
+
 def train(
     run: RunConfig,
     images: data.ImageData,
@@ -249,14 +273,8 @@ def train(
         ValueError: if the configuration or a seed is not allowed, the images are not those of the run or too few for
             its batches, or the checkpoint belongs to another run.
     """
-    run = RunConfig(**run.model_dump())  # `model_copy`, which changes a configuration, checks nothing
-    seeds = [run.seed] if seeds is None else list(seeds)
-    seeds = [RunConfig(**run.model_dump() | {"seed": seed}).seed for seed in seeds]  # refuses what is no seed
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds={seeds}: give at least one seed, each once.")
-    data.check(run, images)
+    run, seeds = checked(run, images, seeds)
     protocol = run.train
-    n_batches(images.train_labels, protocol)  # refuses a batch size before anything is compiled
     identity = {
         "run": run.model_copy(update={"seed": seeds[0]}).digest(),
         "seeds": seeds,

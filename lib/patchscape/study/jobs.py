@@ -48,7 +48,7 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
             return path
         if redo:
             checkpoints.remove(files.unfinished(path))
-        trained = _trained(path, job.run, job.seeds, keep_trajectory=True, progress=progress)
+        trained = _trained(path, job.run, data.load_run(job.run), job.seeds, keep_trajectory=True, progress=progress)
         extra = _principal(trained, plane=job.level in LARGE)
         if job.keep_path:
             extra |= {f"final/{name}": value for name, value in trained.final.items()}
@@ -76,16 +76,18 @@ def train_own(
         ValueError: if the configuration, a seed or a checkpoint does not fit.
     """
     path = Path(folder) / f"{run.name(seeds)}.safetensors"
+    images = data.load_run(run)
+    training.checked(run, images, seeds)  # before there is a lock
     with alone(path):
-        trained = _trained(path, run, seeds, keep_trajectory=trajectory, progress=progress)
+        trained = _trained(path, run, images, seeds, keep_trajectory=trajectory, progress=progress)
         training.store(path, run, trained)
         checkpoints.remove(files.unfinished(path))
     return path, trained
 
 
-def _trained(path: Path, run: RunConfig, seeds: Sequence[int], **how: bool) -> training.Trained:
+def _trained(path: Path, run: RunConfig, images: data.ImageData, seeds: Sequence[int], **how: bool) -> training.Trained:
     """Trains, or goes on from the checkpoint of the run file."""
-    return training.train(run, data.load_run(run), seeds=seeds, checkpoint=files.unfinished(path), **how)
+    return training.train(run, images, seeds=seeds, checkpoint=files.unfinished(path), **how)
 
 
 def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = False) -> Path:
