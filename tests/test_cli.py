@@ -95,6 +95,7 @@ WRONG = [
     ("redraw smoke nothing", "no job 'nothing' in grid 'smoke'"),
     ("redraw smoke nothing --out text.md", "is a file"),
     ("landscape smoke nothing --out text.md", "is a file"),
+    ("beyond --out text.md", "is a file"),
     ("results --grid big", "no grid 'big': choose one of laptop"),
     ("results --grid laptop", "no stored run in"),
     ("results --where depth", "neither true nor false"),

@@ -242,6 +242,24 @@ def redraw(
     typer.echo(redrawn.make(wanted, folder or files.folder_of(grid), out, seed, progress=True))
 
 
+@app.command()
+def beyond(
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where to store; default data/results/beyond")
+    ] = None,
+) -> None:
+    """Store the runs that chapter 8 reads, of circuits with noise, another ansatz and a classical layer; minutes."""
+    from patchscape.live import beyond as models
+    from patchscape.store import files
+
+    _need_device()
+    out = files.folder_of("beyond") if out is None else out
+    _need_folder(out)
+    for kind, aggregation in models.STORED:
+        _say(f"training and measuring {kind}, {aggregation} over patches")
+        typer.echo(models.store(kind, aggregation, out))
+
+
 @app.command("results")
 def list_results(
     grid: Annotated[

@@ -201,3 +201,38 @@ def test_training_shows_on_the_shared_bias_and_hardly_on_the_circuits_own_angles
     others = table.query("n_patches > 1 and blocks != 'trained'")
     assert others.kernel_alignment.min() > 0.93
     assert others.jacobian_cosine.max() < 0.35
+
+
+def test_the_ledger_counts_what_is_stored_of_the_twelve_points():
+    ledger = tables.published.ledger().set_index(["n_patches", "depth"])
+    assert list(ledger.index) == [(n, d) for n in (4, 9, 16) for d in (50, 100, 150, 200)]
+    runs = tables.runs.table(["paper"]).groupby(["n_patches", "depth"])
+    assert ledger.seeds[ledger.seeds > 0].to_dict() == runs.seed.count().to_dict()
+    assert ledger.top[ledger.seeds > 0].to_dict() == runs.lambda_max.count().to_dict()
+    assert ledger.whole.to_dict() == {size: int(size == (4, 50)) for size in ledger.index}
+    assert (ledger.hours > 0).equals(ledger.seeds > 0)
+    spectra = tables.spectra.at_paper_size()
+    assert ledger.spectrum.sum() == sum("class_mean_overlap" in found for found in spectra.values())
+
+
+def test_what_the_chapter_on_the_papers_size_says_of_the_spectra():
+    """No gap after the ninth or tenth eigenvalue as wide as elsewhere; the eigenvectors know the classes up to nine."""
+    for found in tables.spectra.at_paper_size().values():
+        if "class_mean_overlap" not in found:
+            continue
+        values, share = found["eigenvalues"], found["class_mean_overlap"]
+        assert found["lambda_max_residual"] < 1e-3 * values[0]
+        assert outliers.count_outliers(values, candidates=19) not in (9, 10)
+        assert share[:9].mean() > 0.6 > 0.15 > share[9]
+        assert -0.05 < found["lambda_min"] / values[0] < 0
+
+
+def test_eigenvalues_at_the_papers_size_are_near_the_published_and_the_expected_ones():
+    runs = tables.runs.table(["paper"]).dropna(subset=["lambda_max"])
+    own = runs[runs.seed == config.PAPER_SEED].set_index(["n_patches", "depth"])
+    published = tables.published.eigenvalues().set_index(["n_patches", "depth"]).lambda_max
+    assert (own.lambda_max / published.loc[own.index]).between(0.75, 1.1).all()
+    assert (runs.lambda_max / runs.expected_lambda_max).between(0.75, 1.25).all()
+    assert own.lambda_max[4, 50] / own.lambda_max[9, 50] > 3  # claim (b)
+    assert own.lambda_max.loc[4].is_monotonic_increasing  # claim (a), with the author's rates
+    assert own.train_loss.loc[4].is_monotonic_decreasing

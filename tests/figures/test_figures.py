@@ -89,3 +89,49 @@ def test_every_factor_of_every_run_is_drawn():
     (ax,) = figures.factors(table, 1 / 9).axes
     dots = np.concatenate([line.get_ydata() for line in ax.lines if line.get_marker() == "o"])
     np.testing.assert_allclose(np.sort(dots), np.sort(table[list(tables.runs.FACTORS)].to_numpy().ravel()))
+
+
+def test_eigenvalues_at_the_papers_size_are_drawn_against_depth_and_patches():
+    ours = pd.DataFrame(
+        {"n_patches": [4, 4, 9], "depth": [50, 100, 50], "lambda_max": [3.0, 4, 1], "expected_lambda_max": [2.0, 5, 1]}
+    )
+    sizes = pd.DataFrame([(n, d) for n in (4, 9) for d in (50, 100)], columns=["n_patches", "depth"])
+    published = sizes.assign(lambda_max=[3.5, 5.0, 1.5, 2.0])
+    for ax, x in zip(figures.depth_and_patches(ours, published).axes, ("depth", "n_patches"), strict=True):
+        filled, bars = (
+            np.concatenate([np.c_[line.get_data()] for line in ax.lines if line.get_marker() in marks and chosen(line)])
+            for marks, chosen in (("Dos", lambda line: line.get_markerfacecolor() != "none"), ("_", bool))
+        )
+        wanted = ours[[x, "lambda_max"]].to_numpy()
+        assert sorted(map(tuple, filled)) == sorted(map(tuple, wanted))
+        assert sorted(map(tuple, bars)) == sorted(map(tuple, ours[[x, "expected_lambda_max"]].to_numpy()))
+    assert "nats per rad" in ax.figure.axes[0].get_ylabel()
+
+
+def test_densities_are_shares_beyond_a_level_with_the_negative_side_of_the_hessian_alone():
+    nodes = np.array([[-1.0, 0.01, 10.0], [-1.0, 0.01, 10.0]])
+    weights = np.array([[0.25, 0.5, 0.25], [0.25, 0.5, 0.25]])
+    found = {f"density_{part}_{what}": x for part in ("hessian", "gauss_newton") for what, x in
+             (("values", nodes), ("weights", weights))}  # fmt: skip
+    positive, negative = figures.densities({(4, 50): found}).axes
+    assert [line.get_label() for line in negative.lines] == ["$H$, n = 4, d = 50"]
+    levels, share = positive.lines[0].get_data()
+    np.testing.assert_allclose(share[(levels > 0.02) & (levels < 9)], 0.25)
+    np.testing.assert_allclose(share[levels < 0.009], 0.75)
+    levels, share = negative.lines[0].get_data()
+    np.testing.assert_allclose(share[levels < 0.9], 0.25)
+    assert "nats per rad" in negative.get_xlabel()
+
+
+def test_the_front_page_shows_every_run_against_its_estimate_and_the_mean_beside_the_sum():
+    rows = pd.DataFrame({"n_patches": [1, 4, 9], "lambda_max": [5.0, 2, 1], "expected_lambda_max": [4.0, 2, 1]})
+    ways = {name: pd.DataFrame({"n_patches": [4, 9], "scaled": [4.0 * way, 9.0]}) for name, way in
+            (("mean", 3), ("sum", 1))}  # fmt: skip
+    left, right = figures.main_result({"stored": rows, "paper": rows[1:]}, ways).axes
+    shown = [np.c_[line.get_data()] for line in left.lines if line.get_linestyle() == "None" and len(line.get_xdata())]
+    wanted = pd.concat([rows, rows[1:]])[["expected_lambda_max", "lambda_max"]].to_numpy()
+    assert sorted(map(tuple, np.concatenate(shown))) == sorted(map(tuple, wanted))
+    lines = [line.get_ydata() for line in right.lines if line.get_linestyle() != "None"]
+    np.testing.assert_allclose(lines, [[3, 1], [1, 1]])
+    assert {text.get_text().strip() for text in right.texts} == {"mean", "sum"}
+    assert all("nats per rad" in label for label in (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()))

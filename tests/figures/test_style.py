@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import matplotlib as mpl
 import pytest
+from matplotlib_inline.config import InlineBackend
 
 from patchscape import figures
 
@@ -43,6 +44,8 @@ def test_a_notebook_shows_its_figures_whatever_the_machine_says(backend, asked, 
     with mpl.rc_context():
         figures.use_style()
     assert found == asked
+    if asked:  # a figure is as wide as it says, not as what is drawn on it
+        assert InlineBackend.instance().print_figure_kwargs == {"bbox_inches": None}
 
 
 def test_outside_a_notebook_the_backend_is_left_alone(monkeypatch):

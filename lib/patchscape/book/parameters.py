@@ -289,23 +289,60 @@ class Beyond(Chapter):
             {"depth": 2, "n_qubits": 4, "image_side": 8, "n_classes": 8},
             {"n_qubits": 2, "image_side": 4, "n_classes": 4},
         )
-        return [ModelConfig(n_patches=n, **size) for size in sizes for n in self.patches]
+        chosen = zip(sizes, (self.patches, self._noisy()), strict=True)
+        return [ModelConfig(n_patches=n, **size) for size, own in chosen for n in own]
+
+    def _noisy(self) -> list[int]:
+        return [n for n in self.patches if n in (1, 4, 9)]  # 2 x 2 patches of 4 x 4 pixels
 
     def _check(self, models: list[ModelConfig]) -> None:
+        if len(self._noisy()) < 2:
+            raise ValueError(
+                f"patches={self.patches} has fewer than two of 1, 4 and 9, which the noisy circuits take: give two."
+            )
         if 0 not in self.noise:
             raise ValueError(f"noise={self.noise} has no 0, where shots are simulated: give 0 as well.")
 
     def _seconds(self) -> float:
-        """Three functions of a patch, the noisy circuit, and the measurements."""
+        """Three functions of a patch with mean and sum, the noisy circuit, and the measurements."""
         passes = 4 * self.steps + 8 * 40
         circuits = (
-            3
+            6
             * passes
             * sum(_operations(cfg, self.n_images, self.n_images) for cfg in self._models()[: len(self.patches)])
         )
-        noisy = len(self.noise) * passes / 2 * sum(self.patches) * 2e6  # of 100 images, some sixty channels each
-        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self.patches) * 2000
+        noisy = len(self.noise) * passes / 2 * sum(self._noisy()) * 2e6  # of 100 images, some sixty channels each
+        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self._noisy()) * 2000
         return (self.seeds * (circuits + noisy) + measured) / RATE
+
+
+class PaperSize(Chapter):
+    """Chapter 9."""
+
+    n_patches: Patches
+    depth: Depth
+    images: _within(int, 100, 60_000)
+    products: _within(int, 2, 100)
+
+    def _models(self) -> list[ModelConfig]:
+        return [config.paper(self.n_patches, self.depth).model]
+
+    def _check(self, models: list[ModelConfig]) -> None:
+        from patchscape.store import files, grids
+
+        folder = files.data_folder() / "results" / "paper"
+        jobs = (job for job in grids.jobs("paper").values() if (folder / f"{job.name}.safetensors").exists())
+        stored = {(job.run.model.n_patches, job.run.model.depth) for job in jobs if job.run.seed == config.PAPER_SEED}
+        if (self.n_patches, self.depth) not in stored:
+            words = ", ".join(str(size) for size in sorted(stored))
+            raise ValueError(
+                f"n_patches={self.n_patches} and depth={self.depth} have no stored run of the paper's protocol: choose "
+                f"one of (n_patches, depth) = {words}."
+            )
+
+    def _seconds(self) -> float:
+        """Products with the Hessian, of eight passes each."""
+        return 8 * self.products * _operations(self._models()[0], self.images, self.images) / RATE
 
 
 CHAPTERS: dict[str, type[Chapter]] = {
@@ -317,6 +354,7 @@ CHAPTERS: dict[str, type[Chapter]] = {
     "06_speed": Speed,
     "07_controls": Controls,
     "08_beyond": Beyond,
+    "09_paper_size": PaperSize,
 }
 
 # Parameters that a reader adds to a chapter, or a chapter of the reader's own, have no more than a declared type.

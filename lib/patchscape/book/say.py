@@ -42,13 +42,16 @@ def span(values: Iterable[float], digits: str = ".2f") -> str:
         digits: how a number is written, as in a format string.
 
     Returns:
-        "smallest to largest".
+        "smallest to largest", or one number where both are written alike.
 
     >>> span([0.31, 0.2, 0.25])
     '0.20 to 0.31'
+    >>> span([0.201, 0.2])
+    '0.20'
     """
     values = list(values)
-    return f"{min(values):{digits}} to {max(values):{digits}}"
+    low, high = (f"{end(values):{digits}}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 def share(cases: Iterable[Any]) -> str:

@@ -15,6 +15,8 @@ from patchscape.store import files, grids
 _RUNS = {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))}
 # What the readers called in chapters open: folders of data/results, or files below data.
 _READERS = {
+    "beyond.read_or_train": {"beyond"},
+    "tables.beyond.table": {"beyond"},
     "sweeps.hessian_sweep": {"chapters"},
     "sweeps.train_or_read": {"chapters"},
     "tables.published.eigenvalues": {"published/eigenvalues.csv"},
@@ -26,6 +28,7 @@ _READERS = {
     "tables.spectra.by_classes": {"laptop", "controls"},
     "tables.spectra.whole": {"controls"},
     "tables.spectra.at_paper_size": {"paper", "spectra"},
+    "tables.published.ledger": {"paper", "spectra"},
     "tables.spectra.redrawn": {"redrawn"},
     "tables.landscapes.read": {"landscapes"},
 }

@@ -40,6 +40,7 @@ class Terms(NamedTuple):
         gauss_newton_trace: trace of G on phi.
         typical_trace: what E1 expects it to be.
         expected_lambda_max: what E2 expects the largest eigenvalue of G on phi to be.
+        expected_coherence: what E2 expects the coherence to be.
         hessian: (n m, n m), the whole matrix on phi.
         block_norms: (n, n), spectral norms of the blocks H_pp'.
     """
@@ -63,6 +64,7 @@ class Terms(NamedTuple):
     gauss_newton_trace: float
     typical_trace: float
     expected_lambda_max: float
+    expected_coherence: float
     hessian: np.ndarray
     block_norms: np.ndarray
 
@@ -113,6 +115,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: model.Array, labels
         gauss_newton_trace=float(np.trace(gauss_newton)),
         typical_trace=float(law.trace(impurity, n, cfg.factor, m, cfg.n_qubits)),
         expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).phi[0]),
+        expected_coherence=estimates.coherence(cfg, params, angles, d.probabilities),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),
     )

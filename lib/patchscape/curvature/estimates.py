@@ -45,7 +45,7 @@ class Similarity(NamedTuple):
     """
 
     blocks: np.ndarray
-    angles: model.Array
+    angles: np.ndarray
     pixels: np.ndarray
 
 
@@ -216,6 +216,24 @@ def spectrum(
         kernel += of_pixels * cfg.n_qubits**2 / cfg.n_params_per_qnn
         every = scale * _largest(kernel, probabilities[used], top)
     return Expected(phi, every, float(unsure[used].sum() / unsure.sum()))
+
+
+def coherence(cfg: ModelConfig, params: model.Params, angles: model.Array, probabilities: np.ndarray) -> float:
+    """Coherence of the circuits on phi that E2 expects, with mean matrices in the place of those at one point.
+
+    Args:
+        cfg: the model.
+        params: as from `model.init`; only the angles of the encodings and the bias are used.
+        angles: (N, side, side) in rad.
+        probabilities: (N, C), the model's, for these images; not all of them certain.
+
+    Returns:
+        The largest eigenvalue of the sum over circuits of the means of X_p X_p^T, over the sum of theirs.
+    """
+    probabilities = np.asarray(probabilities, np.float64)
+    kernels = [alike.angles for alike in similarities(cfg, params, angles)]
+    blocks = np.array([_largest(kernel, probabilities, 1)[0] for kernel in kernels])
+    return float(law.coherence(_largest(np.sum(kernels, 0), probabilities, 1)[0], blocks))
 
 
 def _largest(kernel: np.ndarray, pi: np.ndarray, top: int) -> np.ndarray:

@@ -6,10 +6,9 @@ Figures are grouped by chapter in submodules and reached as `figures.<name>`.
 from patchscape.figures.architecture import (
     block_structure,
     circuit_rows,
-    coverage,
     forward_pass,
     overview,
-    patches_on_image,
+    patches_and_coverage,
 )
 from patchscape.figures.beyond import against_noise, from_shots
 from patchscape.figures.bound import (
@@ -32,6 +31,7 @@ from patchscape.figures.controls import (
     runs_against,
     with_published,
 )
+from patchscape.figures.front import main_result
 from patchscape.figures.hessian import (
     lambda_against_patches_and_depth,
     lambda_rescaled,
@@ -46,8 +46,14 @@ from patchscape.figures.landscapes import (
     hidden_by_the_plane,
     kinds_of_planes,
     quadratic_model,
-    snapshot_ensembles,
     start_and_other_minima,
+)
+from patchscape.figures.paper_size import (
+    against_published,
+    densities,
+    depth_and_patches,
+    whole_gauss_newton,
+    whole_runs,
 )
 from patchscape.figures.spectrum import (
     cumulative_density,
@@ -59,19 +65,13 @@ from patchscape.figures.spectrum import (
     outliers_against_classes,
     parts,
     where_eigenvectors_live,
-    whole_gauss_newton,
 )
 from patchscape.figures.speed import block_idea, cost_model, time_against
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
-    against_published,
-    explained,
-    path_against_plane,
     published_curves,
     quick_curves,
-    random_surface,
     surfaces,
-    whole_runs,
 )
 
 __all__ = [
@@ -92,12 +92,12 @@ __all__ = [
     "common_window",
     "common_window_3d",
     "cost_model",
-    "coverage",
     "cumulative_density",
+    "densities",
     "density_and_rank",
+    "depth_and_patches",
     "eigenvector_overlap",
     "expected_outliers",
-    "explained",
     "explained_stored",
     "factors",
     "forward_pass",
@@ -111,23 +111,21 @@ __all__ = [
     "kinds_of_planes",
     "lambda_against_patches_and_depth",
     "lambda_rescaled",
+    "main_result",
     "not_converged",
     "outliers_against_classes",
     "overview",
     "parts",
-    "patches_on_image",
-    "path_against_plane",
+    "patches_and_coverage",
     "proof_slack",
     "published_collapse",
     "published_curves",
     "quadratic_model",
     "quick_curves",
-    "random_surface",
     "replay",
     "runs_against",
     "save",
     "scaling_law",
-    "snapshot_ensembles",
     "start_and_other_minima",
     "surfaces",
     "time_against",

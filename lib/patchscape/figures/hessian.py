@@ -1,15 +1,15 @@
 """Figures of the chapter on Hessian experiments."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
-from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour, size_label
+from patchscape.figures.style import INK, MARKERS, PUBLISHED, WIDTH, by_size, colour, decades, name_ends
 
 _LAMBDA = r"$\lambda_{\max}$ (nats / rad$^2$)"
 _SCALED = r"$\lambda_{\max}\, n / (1 - e^{-L})$ (nats / rad$^2$)"
@@ -19,13 +19,13 @@ def _runs(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     """Every run as a small dot, the mean of each group as a large one with one standard deviation."""
     for place, group in table.groupby(x):
         tints = [colour(n) for n in group.n_patches]
-        spread = np.linspace(-0.03, 0.03, len(group)) if len(group) > 1 else np.zeros(1)
+        spread = np.linspace(-0.07, 0.07, len(group)) if len(group) > 1 else np.zeros(1)
         ax.scatter(place * np.exp(spread), group[y], s=18, color=tints, alpha=0.6, linewidths=0, zorder=3)
         error = group[y].std(ddof=1) if len(group) > 1 else 0
         ax.errorbar(place, group[y].mean(), error, fmt="_", ms=18, mew=2, color=tints[0], capsize=4, lw=1.4, zorder=2)
 
 
-def _ticks(ax: Axes, values: np.ndarray) -> None:
+def _ticks(ax: Axes, values: Iterable[int]) -> None:
     values = sorted(set(values))
     ax.set_xscale("log")
     ax.set_xticks(values, [str(v) for v in values])
@@ -41,22 +41,25 @@ def lambda_against_patches_and_depth(against_patches: pd.DataFrame, against_dept
         against_depth: likewise with depth, one n.
 
     Returns:
-        The figure: every run, mean and standard deviation.
+        The figure: every run, mean and standard deviation. The line of 1/n begins at the smallest n above 1: a single
+        circuit sees the middle of the image only.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.7), sharey=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, width_ratios=(1.5, 1))
     _runs(left, against_patches, "n_patches", "lambda_max")
-    means = against_patches.groupby("n_patches").lambda_max.mean()
+    means = against_patches[against_patches.n_patches > 1].groupby("n_patches").lambda_max.mean()
     n = np.array(means.index, float)
-    if len(n) > 1:
-        left.plot(n, means.iloc[0] * n[0] / n, "--", color=INK, lw=1, label=r"$\propto 1/n$ from the first mean")
-        left.legend(fontsize=9)
     _ticks(left, against_patches.n_patches)
     left.set(yscale="log", xlabel="number of patches $n$", ylabel=_LAMBDA)
-    left.set_title(f"depth d = {against_patches.depth.iloc[0]}", size=11)
+    if len(n) > 1:
+        left.plot(n, means.iloc[0] * n[0] / n, "--", color=INK, lw=1, label=r"$\propto 1/n$")
+        place = (n[-1], means.iloc[0] * n[0] / n[-1])
+        left.annotate(r"$\propto 1/n$", place, (4, 6), textcoords="offset points", ha="center", color=INK)
+    left.set_title(f"depth d = {against_patches.depth.iloc[0]}")
     _runs(right, against_depth, "depth", "lambda_max")
     _ticks(right, against_depth.depth)
     right.set(xlabel="layers per block $d$")
-    right.set_title(f"n = {against_depth.n_patches.iloc[0]} patches", size=11)
+    right.set_title(f"n = {against_depth.n_patches.iloc[0]} patches")
+    decades(left.yaxis)
     return fig
 
 
@@ -70,22 +73,23 @@ def lambda_rescaled(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
     Returns:
         The figure, one colour per n.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.7))
-    for ax, table, title in zip(
-        axes, (ours, published), ("quick tier, every run", "published, one run each"), strict=True
-    ):
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.4))
+    for ax, table, title in zip(axes, (ours, published), ("ours, every run", "published, one run each"), strict=True):
+        ends = []
         for i, (n, group) in enumerate(table.groupby("n_patches")):
             shift = 1 + 0.02 * (i - 1)  # keeps points of equal depth apart
             style = PUBLISHED if table is published else {"marker": MARKERS[i], "linestyle": "none", "alpha": 0.75}
             style = style | {"color": colour(n), "label": f"n = {n}"}
             ax.plot(group.angles * shift, group.scaled, **style)
-        ax.set(xscale="log", yscale="log", xlabel="trainable angles of one circuit $m$")
+            last = group[group.angles == group.angles.max()]
+            ends.append((last.angles.max() * shift, np.exp(np.log(last.scaled).mean()), f"n = {n}", colour(n)))
+        ax.set(xscale="log", yscale="log", xlabel="trainable angles of one circuit $m$", title=title)
         values = sorted(set(table.angles))
-        ax.set_xticks(values, [str(v) for v in values], fontsize=9)
+        ax.set_xticks(values, [str(v) for v in values])
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xlim(values[0] / 1.3, values[-1] * 1.3)
-        ax.set_title(title, size=11)
-        ax.legend(fontsize=9)
+        ax.set_xlim(values[0] / 1.3, values[-1] * 1.6)
+        decades(ax.yaxis)
+        name_ends(ax, ends)
     axes[0].set_ylabel(_SCALED)
     return fig
 
@@ -99,7 +103,7 @@ def not_converged(table: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
     for i, (n, group) in enumerate(table.groupby("n_patches")):
         style = {"marker": MARKERS[i], "linestyle": "none", "color": colour(n), "alpha": 0.75, "label": f"n = {n}"}
         left.plot(group.train_loss, group.gradient_norm, **style)
@@ -108,9 +112,10 @@ def not_converged(table: pd.DataFrame) -> Figure:
     left.set(yscale="log", ylabel="gradient norm (nats / rad)")
     right.set(ylabel=r"$\lambda_{\min} / \lambda_{\max}$ (%)")
     for ax in (left, right):
-        ax.set_xlabel("training loss (nats)")
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-    left.legend(fontsize=9)
+        ax.set(xlabel="training loss (nats)", xscale="log")
+        decades(ax.xaxis)
+    decades(left.yaxis)
+    left.legend()
     return fig
 
 
@@ -121,28 +126,27 @@ def replay(runs: Mapping[tuple[int, int], tuple[np.ndarray, np.ndarray]]) -> Fig
         runs: (n_patches, depth) -> (published, replayed) losses in nats, one per iteration; may be empty.
 
     Returns:
-        The figure, two panels per run.
+        The figure: top, every run; bottom, the differences, and what the rounding of the printed numbers can make.
     """
-    columns = max(len(runs), 1)
-    fig, axes = plt.subplots(
-        2, columns, figsize=(max(4.2, 2.4 * columns), 4.6), sharex=True, sharey="row", squeeze=False
-    )
+    fig, (top, bottom) = plt.subplots(2, 1, figsize=(WIDTH, 5.4), sharex=True, height_ratios=(1.15, 1))
     if not runs:
-        for ax in axes[:, 0]:
+        for ax in (top, bottom):
             ax.text(0.5, 0.5, "no stored replay", ha="center", va="center", transform=ax.transAxes)
-    for (top, bottom), ((n, d), (published, replayed)) in zip(axes.T, runs.items(), strict=False):
+    looks, ends = by_size(runs), []
+    for (n, d), (published, replayed) in runs.items():
+        look = looks[n, d]
         iteration = np.arange(len(published))
-        top.plot(iteration, replayed, color=colour(n), lw=1.4, label="replayed")
-        top.plot(iteration, published, **PUBLISHED, ms=3, mew=0.7, label="published")
-        top.set(yscale="log", title=size_label(n, d))
-        top.title.set_size(11)
-        difference = np.abs(replayed - published) / published
-        bottom.plot(iteration, np.maximum(difference, 1e-8), ".", color=colour(n))
-        bottom.plot(iteration, 5e-6 / published, color=INK, lw=0.8, ls="--", label="last printed digit")
-        bottom.set(yscale="log", xlabel="iteration")
-    axes[0, 0].set_ylabel("batch loss (nats)")
-    axes[1, 0].set_ylabel("relative difference")
-    if runs:
-        axes[0, 0].legend(fontsize=8)
-        axes[1, 0].legend(fontsize=8)
+        label = {"label": f"replayed, {look['label']}"}
+        top.plot(iteration, replayed, lw=1.4, **look | {"marker": ""} | label)
+        shape = {"ms": 3, "mew": 0.7, "color": look["color"], "alpha": look["alpha"]}
+        top.plot(iteration, published, **PUBLISHED | shape, label=f"published, {look['label']}")
+        difference = np.maximum(np.abs(replayed - published) / published, 1e-8)
+        bottom.plot(iteration, difference, **look | label, ls="none", ms=3.5)
+        bottom.plot(iteration, 5e-6 / published, ls="--", lw=0.8, color=look["color"], label="last printed digit")
+        ends.append((iteration[-1], replayed[-1], look["label"], look["color"]))
+    top.set(yscale="log", ylabel="batch loss (nats)")
+    bottom.set(yscale="log", xlabel="iteration", ylabel="relative difference")
+    bottom.set_title("dashed: half a unit of the last printed digit", loc="right", size=9)
+    decades(top.yaxis)
+    name_ends(top, ends)
     return fig

@@ -11,7 +11,17 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from patchscape.figures.drawn import remember
-from patchscape.figures.style import INK, PUBLISHED, colour, size_label
+from patchscape.figures.style import (
+    ACCENT,
+    INK,
+    LOSS_MAP,
+    PUBLISHED,
+    SMALL,
+    WIDTH,
+    colour,
+    decades,
+    size_label,
+)
 from patchscape.store.records import Record
 
 Records = Mapping[tuple[int, int], Record]  # (n_patches, depth) -> stored landscapes; the first seed is drawn
@@ -45,18 +55,18 @@ def _contours(ax: Axes, record: Record, name: str, norm: LogNorm, tint: str) -> 
     levels = np.geomspace(norm.vmin, norm.vmax, 18)
     axes = arrays[f"{name}/axes"][0]
     losses = arrays[f"{name}/loss"][0]
-    remember(ax.contourf(*axes, losses, levels, norm=norm, cmap="viridis"), *axes, losses)
+    remember(ax.contourf(*axes, losses, levels, norm=norm, cmap=LOSS_MAP), *axes, losses)
     ax.contour(*axes, losses, levels, colors="white", linewidths=0.25, alpha=0.6)
     if name.startswith("pca"):
-        ax.plot(*arrays["coordinates"][0].T, color="white", lw=3)
-        ax.plot(*arrays["coordinates"][0].T, "o-", color=tint, ms=2.5, lw=1.3)
+        ax.plot(*arrays["coordinates"][0].T, color="white", lw=4)
+        ax.plot(*arrays["coordinates"][0].T, "o-", color=tint, ms=3, lw=1.8)
     ax.plot(0, 0, "*", color="white", mec="black", ms=8)
     ax.set(xlim=axes[0, [0, -1]], ylim=axes[1, [0, -1]])
     ax.spines[:].set_visible(True)
 
 
 def _bar(fig: Figure, norm: LogNorm, axes: np.ndarray | list[Axes], **where: object) -> None:
-    bar = fig.colorbar(ScalarMappable(norm, "viridis"), ax=axes, label=_LOSS, **where)
+    bar = fig.colorbar(ScalarMappable(norm, LOSS_MAP), ax=axes, label=_LOSS, **where)
     ticks = [v * 10.0**k for k in range(-5, 4) for v in (1, 3) if norm.vmin <= v * 10.0**k <= norm.vmax]
     bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks])
     bar.minorticks_off()
@@ -66,7 +76,7 @@ def _label_lowest(axes: np.ndarray, text: str) -> None:
     """Labels the lowest panel that is drawn in each column."""
     for column in axes.T:
         lowest = [ax for ax in column if ax.axison][-1]
-        lowest.set_xlabel(text, size=9)
+        lowest.set_xlabel(text)
         lowest.tick_params(labelbottom=True)
 
 
@@ -81,7 +91,7 @@ def common_window(records: Records, name: str) -> Figure:
         The figure, a column per n and a row per depth.
     """
     counts, depths = _seats(records)
-    size = (2.6 * len(counts) + 0.9, 2.5 * len(depths) + 0.4)
+    size = (WIDTH, 0.5 + 0.92 * WIDTH / (len(counts) + 0.4) * len(depths))
     common = name != "pca_author"  # the author's window follows each path
     fig, axes = plt.subplots(len(depths), len(counts), figsize=size, sharex=common, sharey=common, squeeze=False)
     norm = _scale(records, [name])
@@ -91,7 +101,7 @@ def common_window(records: Records, name: str) -> Figure:
         ax = axes[depths.index(d), counts.index(n)]
         ax.set_axis_on()
         _contours(ax, record, name, norm, colour(n))
-        ax.set_title(size_label(n, d), size=11)
+        ax.set_title(size_label(n, d))
         ax.set_aspect("equal")
     across, up = _AXES[name.split("_")[0]]
     _label_lowest(axes, across)
@@ -112,7 +122,7 @@ def common_window_3d(records: Records, name: str) -> Figure:
         The figure, a column per n and a row per depth; height is the logarithm of the loss.
     """
     counts, depths = _seats(records)
-    fig = plt.figure(figsize=(2.9 * len(counts) + 0.7, 2.6 * len(depths) + 0.3))
+    fig = plt.figure(figsize=(WIDTH, 2.1 * len(depths) + 0.3))
     norm = _scale(records, [name])
     across, up = _AXES[name.split("_")[0]]
     axes = []
@@ -120,16 +130,16 @@ def common_window_3d(records: Records, name: str) -> Figure:
         place = depths.index(d) * len(counts) + counts.index(n) + 1
         ax = fig.add_subplot(len(depths), len(counts), place, projection="3d")
         sides, losses = record.arrays[f"{name}/axes"][0], record.arrays[f"{name}/loss"][0]
-        look = {"facecolors": plt.get_cmap("viridis")(norm(losses)), "linewidth": 0, "shade": True}
+        look = {"facecolors": plt.get_cmap(LOSS_MAP)(norm(losses)), "linewidth": 0, "shade": True}
         surface = ax.plot_surface(*np.meshgrid(*sides), np.log10(losses), rcount=99, ccount=99, **look)
         remember(surface, *sides, losses)
         ax.set_zlim(np.log10([norm.vmin, norm.vmax]))
         decades = np.arange(np.ceil(np.log10(norm.vmin)), np.log10(norm.vmax))
         ax.set_zticks(decades, [f"{10.0**k:g}" for k in decades])
-        ax.tick_params(labelsize=7, pad=-2)
-        ax.set_xlabel(across.replace(" (rad)", ""), size=8, labelpad=-6)
-        ax.set_ylabel(up.replace(" (rad)", ""), size=8, labelpad=-6)
-        ax.set_title(size_label(n, d), size=11, y=0.97)
+        ax.tick_params(labelsize=SMALL, pad=-2)
+        ax.set_xlabel(across.replace(" (rad)", ""), size=SMALL, labelpad=-6)
+        ax.set_ylabel(up.replace(" (rad)", ""), size=SMALL, labelpad=-6)
+        ax.set_title(size_label(n, d), y=0.97)
         ax.view_init(elev=32, azim=-58)
         axes.append(ax)
     _bar(fig, norm, axes, shrink=0.7)
@@ -145,17 +155,20 @@ def kinds_of_planes(records: Records) -> Figure:
     Returns:
         The figure, a row per configuration, a column per plane, one colour scale for all.
     """
-    fig, axes = plt.subplots(len(records), 4, figsize=(9.6, 2.3 * len(records) + 0.5), squeeze=False, sharex="col")
+    size = (WIDTH, 1.75 * len(records) + 0.5)
+    fig, axes = plt.subplots(len(records), 4, figsize=size, squeeze=False, sharex="col")
     norm = _scale(records, list(_TITLES))
     for row, ((n, d), record) in zip(axes, records.items(), strict=True):
         for ax, name in zip(row, _TITLES, strict=True):
             _contours(ax, record, name, norm, colour(n))
-            ax.tick_params(labelsize=8)
-        row[0].set_ylabel(size_label(n, d))
+            ax.locator_params(nbins=3)
+            if name.startswith("random"):
+                ax.set(xticks=(), yticks=())
+        row[0].set_ylabel(size_label(n, d), color=colour(n), weight="bold")
     for ax, name in zip(axes[0], _TITLES, strict=True):
-        ax.set_title(_TITLES[name], size=11)
+        ax.set_title(_TITLES[name])
     for ax, name in zip(axes[-1], _TITLES, strict=True):
-        ax.set_xlabel(_AXES[name.split("_")[0]][0], size=9)
+        ax.set_xlabel("half a length of $\\varphi$" if name.startswith("random") else _AXES[name.split("_")[0]][0])
     _bar(fig, norm, axes)
     return fig
 
@@ -172,7 +185,7 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
         The figure, a column per n and a row per depth.
     """
     counts, depths = _seats(records)
-    size = (2.5 * len(counts) + 0.5, 2.1 * len(depths) + 0.5)
+    size = (WIDTH, 1.9 * len(depths) + 0.5)
     fig, axes = plt.subplots(len(depths), len(counts), figsize=size, sharex=True, sharey=True, squeeze=False)
     near = np.abs(line) <= reach + 1e-9
     fine = np.linspace(-reach, reach, 201)
@@ -186,12 +199,12 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
         model = losses[np.abs(line).argmin()] + arrays["slopes"][0, 0] * fine + curvature / 2 * fine**2
         ax.plot(line[near], losses[near], color=colour(n), lw=2, label="loss")
         ax.plot(fine, model, "--", color=INK, lw=1, label="quadratic model")
-        ax.set_title(f"{size_label(n, d)}: $\\lambda_{{\\max}}$ = {curvature:.3g}", size=10)
+        ax.set_title(f"{size_label(n, d)}: $\\lambda_{{\\max}}$ = {curvature:.3g}", size=9)
         ax.set_ylim(0, 1.05 * highest)
     _label_lowest(axes, "along top eigenvector (rad)")
     for ax in axes[:, 0]:
         ax.set_ylabel(_LOSS)
-    axes[0, 0].legend(fontsize=8, loc="upper center")
+    axes[0, 0].legend(loc="upper center")
     return fig
 
 
@@ -206,15 +219,22 @@ def four_directions(records: Records, line: np.ndarray, names: Sequence[str]) ->
     Returns:
         The figure, a panel per configuration.
     """
-    fig, axes = plt.subplots(1, len(records), figsize=(2.5 * len(records) + 0.6, 3.2), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(records), figsize=(WIDTH, 3.2), sharey=True, squeeze=False)
+    looks = {
+        "top eigenvector": ("-", "black", 2.2),
+        "PC1": ("-", ACCENT, 1.6),
+        "PC2": ("--", ACCENT, 1.6),
+        "random": (":", INK, 1.8),
+    }
     for ax, ((n, d), record) in zip(axes[0], records.items(), strict=True):
-        tints = (colour(n), colour(n), colour(n), INK)
-        for name, style, tint in zip(names, ("-", "--", ":", "-"), tints, strict=True):
-            ax.plot(line, record.arrays[f"line/{name}"][0], style, color=tint, lw=1.6, label=name)
+        for name in names:
+            style, tint, width = looks[name]
+            ax.plot(line, record.arrays[f"line/{name}"][0], style, color=tint, lw=width, label=name)
         ax.set(yscale="log", xlabel="distance (rad)")
-        ax.set_title(size_label(n, d), size=11)
+        ax.set_title(size_label(n, d), color=colour(n), weight="bold")
     axes[0, 0].set_ylabel(_LOSS)
-    axes[0, 0].legend(fontsize=7.5)
+    decades(axes[0, 0].yaxis)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names), handlelength=2.6)
     return fig
 
 
@@ -229,7 +249,7 @@ def start_and_other_minima(records: Records, from_start: np.ndarray, between: np
     Returns:
         The figure; left, one line per configuration; right, one per configuration and other seed.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.8, 3.6), sharey=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.9), sharey=True)
     depths = _seats(records)[1]
     for (n, d), record in records.items():
         look = {"color": colour(n), "ls": ("-", "--", ":", "-.")[depths.index(d) % 4]}
@@ -238,8 +258,9 @@ def start_and_other_minima(records: Records, from_start: np.ndarray, between: np
     for place in (0, 1):
         left.axvline(place, color="#bbbbbb", lw=0.8, zorder=0)
     left.set(yscale="log", xlabel="0: start, 1: minimum", ylabel=_LOSS)
-    right.set(xlabel="0: minimum of seed 0, 1: of another seed")
-    left.legend(fontsize=7.5)
+    right.set(xlabel="0: minimum of seed 0, 1: of another")
+    decades(left.yaxis)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=2.4)
     return fig
 
 
@@ -252,21 +273,20 @@ def hidden_by_the_plane(records: Records) -> Figure:
     Returns:
         The figure; top, loss at every epoch and at its shadow; bottom, share of the squared step outside the plane.
     """
-    fig, axes = plt.subplots(
-        2, len(records), figsize=(2.1 * len(records) + 0.8, 4.4), sharex=True, sharey="row", squeeze=False
-    )
+    fig, axes = plt.subplots(2, len(records), figsize=(WIDTH, 4.2), sharex=True, sharey="row", squeeze=False)
     for (top, bottom), ((n, d), record) in zip(axes.T, records.items(), strict=True):
         arrays = record.arrays
         epochs = np.arange(len(arrays["path_loss"][0]))
         top.plot(epochs, arrays["path_loss"][0], color=colour(n), lw=2, label="path")
         top.plot(epochs, arrays["projected_loss"][0], "--", color=INK, lw=1.2, label="its shadow")
         top.set_yscale("log")
-        top.set_title(size_label(n, d), size=10)
+        top.set_title(size_label(n, d), color=colour(n), weight="bold")
         bottom.plot(epochs[1:], 100 * arrays["step_outside"][0], ".", color=colour(n), ms=4)
         bottom.set(ylim=(0, 102), xlabel="epochs trained")
     axes[0, 0].set_ylabel(_LOSS)
     axes[1, 0].set_ylabel("step outside (%)")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, 0].legend()
+    decades(axes[0, 0].yaxis)
     return fig
 
 
@@ -281,10 +301,10 @@ def explained_stored(table: pd.DataFrame, published: pd.DataFrame, nulls: Mappin
     Returns:
         The figure.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.8, 3.6), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.5), sharey=True, width_ratios=(1.15, 1))
     sources = (
-        (table.rename(columns={"pca_1": "pc1"}), "stored", "stored, every run"),
-        (published, "published", "published"),
+        (table.rename(columns={"pca_1": "pc1"}), "stored", "ours, every stored run"),
+        (published, "published", "published, one run each"),
     )
     for ax, (runs, key, title) in zip(axes, sources, strict=True):
         groups = list(runs.groupby(["n_patches", "depth"]))
@@ -294,37 +314,12 @@ def explained_stored(table: pd.DataFrame, published: pd.DataFrame, nulls: Mappin
             ax.plot(place + spread, group.pc1, **(marker | {"color": colour(n)}))
         ax.axhspan(*nulls[key], color=INK, alpha=0.35, lw=0)
         ax.text(0.02, nulls[key][0] - 0.015, "random walks", transform=ax.get_yaxis_transform(), va="top", size=9)
-        ax.set_xticks(range(len(groups)), [f"{n}\n{d}" for (n, d), _ in groups], fontsize=8)
-        ax.set(xlabel="patches $n$ (above), depth $d$ (below)", ylim=(0.4, 1.02))
-        ax.set_title(title, size=11)
+        ax.set_xticks(range(len(groups)), [d for (_, d), _ in groups])
+        counts = [n for (n, _), _ in groups]
+        for n in dict.fromkeys(counts):
+            middle = np.mean([place for place, count in enumerate(counts) if count == n])
+            at = {"transform": ax.get_xaxis_transform(), "ha": "center", "color": colour(n), "weight": "bold"}
+            ax.text(middle, 0.03, f"n = {n}", size=9, **at)
+        ax.set(xlabel="layers per block $d$", ylim=(0.4, 1.02), title=title)
     axes[0].set_ylabel("variance along PC1")
-    return fig
-
-
-def snapshot_ensembles(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Draws what a snapshot ensemble gains over the single minimum: test accuracy and test loss.
-
-    Args:
-        tables: by title; columns n_patches, gain_accuracy (ensemble less minimum) and gain_loss (minimum less ensemble,
-            nats), one row per run. The one named "published" has the marks of published values.
-
-    Returns:
-        The figure, one panel per table; right and up is where the ensemble is better.
-    """
-    rows = 1 if len(tables) < 4 else 2
-    columns = -(-len(tables) // rows)
-    fig, axes = plt.subplots(rows, columns, figsize=(3.9 * columns, 3.3 * rows), squeeze=False)
-    for ax in axes.flat[len(tables) :]:
-        ax.remove()
-    for ax, (title, table) in zip(axes.flat, tables.items(), strict=False):
-        marker = PUBLISHED if title == "published" else {"marker": "o", "ls": "none", "alpha": 0.8}
-        for n, runs in table.groupby("n_patches"):
-            ax.plot(runs.gain_loss, 100 * runs.gain_accuracy, **(marker | {"color": colour(n)}), label=f"n = {n}")
-        ax.axhline(0, color=INK, lw=0.8)
-        ax.axvline(0, color=INK, lw=0.8)
-        ax.set_xlabel("test loss saved (nats)")
-        ax.set_title(title, size=11)
-        ax.legend(fontsize=8)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("test accuracy gained (%)")
     return fig

@@ -9,11 +9,12 @@ degree of freedom less than there are units {cite}`efron1982jackknife`; for a me
 hold a table of how often they cover the truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 LEVEL = 0.95  # ours
@@ -125,6 +126,25 @@ def exponents(
         )
         for i, name in enumerate(terms, start=1)
     }
+
+
+def share(cases: Iterable[object]) -> Estimate:
+    """Share of the cases that are true, with the exact binomial interval {cite}`clopper1934use`.
+
+    Args:
+        cases: true or false each, as if they were independent; at least one.
+
+    Returns:
+        The share; the interval covers the truth in at least `LEVEL` of all cases.
+
+    Raises:
+        ValueError: if there is no case.
+    """
+    found = [bool(case) for case in cases]
+    if not found:
+        raise ValueError("a share needs at least one case.")
+    ends = binomtest(sum(found), len(found)).proportion_ci(LEVEL)
+    return Estimate(sum(found) / len(found), float(ends.low), float(ends.high), len(found))
 
 
 def lack_of_fit(table: pd.DataFrame, response: str, terms: Sequence[str], configuration: Sequence[str]) -> float:

@@ -25,7 +25,7 @@ FROM_START = np.linspace(-0.2, 1.2, 57)  # ours: 0 is the start, 1 the minimum
 POINTS = 25  # ours: along each side of a plane; the author has 20
 LINES = ("top eigenvector", "PC1", "PC2", "random")
 
-Kind = Literal["run", "curvature", "spectrum", "landscape", "redrawn"]
+Kind = Literal["run", "curvature", "spectrum", "landscape", "redrawn", "beyond"]
 REFINED = "refined_"  # before the name of what was measured again at the refined point
 
 
@@ -166,6 +166,14 @@ jacobian_cosine | R | 1 | between the derivatives on phi and those of the traine
 kernel_alignment | R | 1 | between their centred tangent kernels, summed over classes
 distance | R | rad | root mean square of the differences of the angles from the trained ones
 """),
+    "beyond": _columns("""
+n_patches, angles, seed | | 1 | the run: patches, angles or weights of one function, and seed of the start
+noise | | 1 | depolarising probability
+train_loss | | nats | over all training images where training ends
+accuracy | | 1 | likewise
+lambda_max, residual | | nats/rad² | largest eigenvalue of the Hessian there, and the norm of Hv - lambda v; for `tanh`
+  per squared weight
+"""),
 }
 
 # What `tables.runs.table` adds to the configuration and to the columns that are one number for each seed.
@@ -206,15 +214,17 @@ def check(kind: Kind, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> Non
     Args:
         kind: of result file.
         arrays: by name, each with a leading axis of seeds.
-        meta: of the file, with `run` and `seeds`.
+        meta: of the file, with `run` and `seeds`; without, the axis of seeds is one of runs of several models.
 
     Raises:
         ValueError: if a name is unknown, or a shape does not fit the configuration, the seeds or the other arrays.
     """
-    run, schema = RunConfig(**meta["run"]), known(kind)
-    cfg = run.model
-    sizes = {"S": len(meta["seeds"]), "n": cfg.n_patches, "m": cfg.n_params_per_qnn, "P": cfg.n_params}
-    sizes |= {"side": cfg.image_side, "E": run.train.epochs}
+    schema, sizes = known(kind), {"S": len(meta["seeds"])} if "seeds" in meta else {}
+    if "run" in meta:
+        run = RunConfig(**meta["run"])
+        cfg = run.model
+        sizes |= {"n": cfg.n_patches, "m": cfg.n_params_per_qnn, "P": cfg.n_params}
+        sizes |= {"side": cfg.image_side, "E": run.train.epochs}
     for name, value in arrays.items():
         if name not in schema:
             raise ValueError(f"no column '{name}' in a {kind} file: describe it in patchscape.store.columns.")

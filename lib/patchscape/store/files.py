@@ -150,7 +150,7 @@ def write(kind: columns.Kind, path: str | Path, arrays: Mapping[str, Any], meta:
         kind: of result file.
         path: the file, ending in .safetensors.
         arrays: by name, with a leading axis of seeds.
-        meta: plain JSON data, with the configuration `run` and the `seeds`.
+        meta: plain JSON data; of all kinds but "beyond" with the configuration `run` and the `seeds`.
 
     Raises:
         ValueError: if a column is unknown or has another shape; nothing is written then.

@@ -7,6 +7,7 @@ from patchscape import config
 from patchscape.store import files
 from patchscape.tables import runs
 
+LEDGER = ("seeds", "top", "spectrum", "density", "whole")  # what can be stored of a point
 _RATIOS = ["evr_pc1", "evr_pc2"]
 _OURS = (
     *("epoch", "train_loss", "test_loss", "test_accuracy", "lambda_max", "gradient_norm"),
@@ -130,3 +131,25 @@ def curves() -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, int | None]]
         apart = np.flatnonzero(np.abs(ours / theirs[: len(ours)] - 1) > 0.01)
         out[n, d] = (theirs, ours, int(apart[0]) if len(apart) else None)
     return out
+
+
+def ledger() -> pd.DataFrame:
+    """Lists the twelve published points, with what of ours is stored there and what it took.
+
+    Returns:
+        One row each: n_patches, depth; seeds (number of training runs); top, spectrum, density and whole, for how many
+        of them lambda_max, the leading eigenvalues, the spectral density and every eigenvalue are stored; hours (wall
+        time of all training and curvature files together, one core each).
+    """
+    points = eigenvalues()[["n_patches", "depth"]]
+    rows = {size: dict.fromkeys((*LEDGER, "hours"), 0) for size in points.itertuples(index=False, name=None)}
+    for item in runs.read("paper"):
+        row = rows[item.run.model.n_patches, item.run.model.depth]
+        arrays = item.curvature.arrays if item.curvature else {}
+        seeds = len(item.record.meta["seeds"])
+        whole = (files.data_folder() / "results" / "spectra" / item.path.name).exists()
+        kept = (True, "lambda_max" in arrays, "class_mean_overlap" in arrays, "density_hessian_values" in arrays, whole)
+        for name, there in zip(LEDGER, kept, strict=True):
+            row[name] += seeds * there
+        row["hours"] += sum(part.meta["wall_s"] for part in (item.record, item.curvature) if part) / 3600
+    return pd.DataFrame([{"n_patches": n, "depth": d} | row for (n, d), row in rows.items()])

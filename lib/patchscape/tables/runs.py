@@ -15,6 +15,7 @@ from patchscape.store import files, grids, records
 from patchscape.store.files import OWN, folder_of
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
+E2_WRITTEN = "2026-11-22T00:28:00Z"  # when a commit wrote the estimate down: of later runs it is a prediction
 ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 
 

@@ -1,13 +1,13 @@
 """Spectra at the stored minima: leading eigenvalues, whole spectra, and what is expected of random circuits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from patchscape import law
-from patchscape.config import RunConfig
+from patchscape.config import PAPER_SEED, RunConfig
 from patchscape.numerics import outliers
 from patchscape.store import columns, files, grids, records
 from patchscape.tables import runs
@@ -67,26 +67,64 @@ def whole() -> dict[str, np.ndarray]:
 
 
 def at_paper_size() -> dict[tuple[int, int], dict[str, np.ndarray]]:
-    """Reads the whole spectra at minima of the paper's size.
+    """Reads the spectra at minima of the paper's size: the leading part and the density, and what is whole.
 
     Returns:
-        By (n_patches, depth), the first seed's arrays as `data/results/README.md` has them (those of H only where they
-        are stored), and from the curvature file `expected_phi`. May be empty.
+        By (n_patches, depth), in this order, arrays of the author's seed as `data/results/README.md` has them: where
+        the leading eigenvalues were measured, what the curvature file has; where whole spectra are stored, these
+        too, with `expected_phi`. May be empty.
 
     Raises:
         ValueError: if a file is damaged or belongs to another run file.
     """
     found = {}
-    for path in sorted((files.data_folder() / "results" / "spectra").glob("*.safetensors")):
-        arrays, meta = records.read(path)
-        record, curvature = files.read_pair(runs.folder_of("paper") / path.name)
-        if meta["run_file"] != records.checksum(record.arrays, record.meta):
-            raise ValueError(f"{path} belongs to another run file: delete it and run `patchscape spectrum` again.")
-        cfg = RunConfig(**meta["run"]).model
-        arrays = {name: value[0] for name, value in arrays.items()}
-        expected = curvature.arrays["expected_phi"][0]
-        found[cfg.n_patches, cfg.depth] = arrays | {"expected_phi": expected}
-    return found
+    for item in runs.read("paper"):
+        cfg = item.run.model
+        if item.run.seed == PAPER_SEED and item.curvature is not None:
+            arrays = {name: value[0] for name, value in item.curvature.arrays.items()}
+            whole = _whole(item)
+            if "class_mean_overlap" in arrays:
+                found[cfg.n_patches, cfg.depth] = arrays | whole
+            elif whole:
+                found[cfg.n_patches, cfg.depth] = whole | {"expected_phi": arrays["expected_phi"]}
+    return dict(sorted(found.items()))
+
+
+def leading_part(spectra: Mapping[tuple[int, int], Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """Sums up the leading part of each spectrum of `at_paper_size`.
+
+    Args:
+        spectra: by (n_patches, depth), those with leading eigenvalues.
+
+    Returns:
+        One row each: n_patches, depth; lambda_max and lambda_min (nats per rad^2); converged, how many of the largest
+        eigenvalues have a residual below 1e-3 lambda_max; outliers and gap, by the rule of the widest gap among them
+        all; gap_9 and gap_10, the ratios after these ranks; share_9, the mean share of the eigenvectors 1 to 9 in the
+        span of the class-mean gradients, share_10, and share_rest of those after; bias, the share of the first
+        eigenvector on the bias.
+    """
+    rows = []
+    for (n, d), found in spectra.items():
+        values, share = found["eigenvalues"], found["class_mean_overlap"]
+        count = outliers.count_outliers(values, candidates=len(values) - 1)
+        row = {"n_patches": n, "depth": d, "lambda_max": values[0], "lambda_min": float(found["lambda_min"])}
+        row |= {"converged": int((found["eigenvalue_residuals"] < 1e-3 * values[0]).sum())}
+        row |= {"outliers": count, "gap": outliers.gap_ratio(values, count)}
+        row |= {f"gap_{rank}": outliers.gap_ratio(values, rank) for rank in (9, 10)}
+        row |= {"share_9": share[:9].mean(), "share_10": share[9], "share_rest": share[10:].mean()}
+        rows.append(row | {"bias": found["vector_shares"][0, -1]})
+    return pd.DataFrame(rows)
+
+
+def _whole(item: runs.Stored) -> dict[str, np.ndarray]:
+    """The arrays of the file of whole spectra that belongs to a run; none if there is none."""
+    path = files.data_folder() / "results" / "spectra" / item.path.name
+    if not path.exists():
+        return {}
+    arrays, meta = records.read(path)
+    if meta["run_file"] != records.checksum(item.record.arrays, item.record.meta):
+        raise ValueError(f"{path} belongs to another run file: delete it and run `patchscape spectrum` again.")
+    return {name: value[0] for name, value in arrays.items()}
 
 
 def expected(grid: str) -> dict[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
