@@ -12,7 +12,7 @@ from patchscape import cli, config
 from patchscape.learning import data, model, training
 from patchscape.numerics import products
 from patchscape.store import files, grids, records
-from patchscape.study import jobs
+from patchscape.study import jobs, verification
 
 RNG = np.random.default_rng(0)
 PIXELS, LABELS = RNG.uniform(0, 1, (240, 4, 4)), np.arange(240) % 2
@@ -84,7 +84,7 @@ def test_a_run_that_says_to_be_of_a_known_data_set_and_is_not_is_refused_by_ever
             with pytest.raises(ValueError, match=sentence):
                 what()
         records.write(curvature_file, {"train_loss": np.ones(1), "lambda_max": np.ones(1)}, measured)
-        for what in (lambda: jobs.verify(path), lambda: jobs.complete(job, tmp_path)):  # noqa: B023
+        for what in (lambda: verification.verify(path), lambda: jobs.complete(job, tmp_path)):  # noqa: B023
             with pytest.raises(ValueError, match=sentence):
                 what()
 

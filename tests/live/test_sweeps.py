@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
 from patchscape.config import ModelConfig
 from patchscape.curvature import bounds, full_data
@@ -24,11 +23,10 @@ def test_curvature_at_minima_is_that_of_the_dense_hessian_in_one_chunk_or_in_sev
         monkeypatch.setattr(full_data, "CHUNK", chunk)
         tables.append(sweeps.curvature_at_minima(CFG, IMAGES, stacked))
 
-    unravel = ravel_pytree(minima[0])[1]
-    gradient = jax.grad(lambda p: model.loss(CFG, unravel(p), *map(jnp.asarray, IMAGES[:2])))
+    gradient = jax.grad(lambda p: model.loss(CFG, model.unflatten(CFG, p), *map(jnp.asarray, IMAGES[:2])))
     along = jax.jit(lambda p, v: jax.jvp(gradient, (p,), (v,)))
     for number, params in enumerate(minima):
-        p = jnp.asarray(full_data.flatten(params))
+        p = model.flatten(params)
         hessian = np.stack([along(p, v)[1] for v in jnp.eye(p.size)]).astype(float)
         values, norm = np.linalg.eigvalsh((hessian + hessian.T) / 2), float(jnp.linalg.norm(along(p, p)[0]))
         for table in tables:

@@ -162,7 +162,7 @@ class Chapter:
 
 def _execution() -> int:
     """The number of the cell that runs, as in its brackets; 0 outside of notebooks."""
-    ipython = sys.modules.get("IPython")
+    ipython: Any = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
     return shell.execution_count if hasattr(shell, "kernel") else 0
 
@@ -318,7 +318,7 @@ def _places(cells: Sequence[Any]) -> list[str]:
     return places
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Any) -> str:
     """One sentence for an error in a chapter: what a check says, or the kind of error before what it says."""
     if not hasattr(error, "ename"):
         return "its kernel died; most likely, the machine ran out of memory."
@@ -343,7 +343,7 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
         content = yaml.load(Path(params_file).read_text(encoding="utf-8"), _Loader)
     except _NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
-        reason = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
+        reason = f"line {mark.line + 1}: {getattr(error, 'problem', error)}" if mark else " ".join(str(error).split())
         raise ValueError(
             f"{params_file} is not readable as YAML ({reason}): write it as params/quick.yaml is."
         ) from None

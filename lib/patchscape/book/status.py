@@ -147,8 +147,9 @@ def _changed(statement: ast.stmt) -> Iterable[str]:
         changes = (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)) or (
             isinstance(node, ast.Attribute) and node.attr in _MUTATORS
         )
-        if changes and isinstance(node.value, ast.Name):
-            yield node.value.id
+        changed = getattr(node, "value", None) if changes else None
+        if isinstance(changed, ast.Name):
+            yield changed.id
 
 
 def _stored_grids() -> set[str]:

@@ -8,7 +8,6 @@ H = G + R, and R is block diagonal over circuits.
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from patchscape import law
@@ -74,7 +73,7 @@ def _top(matrix: np.ndarray) -> float:
     return float(np.linalg.eigvalsh(matrix)[-1])
 
 
-def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: jax.Array) -> Terms:
+def evaluate(cfg: ModelConfig, params: model.Params, angles: model.Array, labels: model.Array) -> Terms:
     """Evaluates every term of the bounds at one point.
 
     Args:
@@ -87,11 +86,10 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         The terms.
     """
     n, m, k = cfg.n_patches, cfg.n_params_per_qnn, cfg.n_classes
-    size = n * m
-    d = exact.decompose(cfg, params, angles, labels)
-    x, x_bias = d.root[:, :size], d.root[:, size:]
+    d, at = exact.decompose(cfg, params, angles, labels), cfg.layout
+    x, x_bias = d.root[:, at.phi], d.root[:, at.bias]
     gauss_newton = x.T @ x
-    hessian = gauss_newton + d.residual[:size, :size]
+    hessian = gauss_newton + d.residual[at.phi, at.phi]
     tiles = hessian.reshape(n, m, n, m).transpose(0, 2, 1, 3)
     g_blocks = np.array([_top(gauss_newton.reshape(n, m, n, m)[p, :, p]) for p in range(n)])
     r_blocks = np.array([_top(block[:m, :m]) for block in d.residual_blocks])

@@ -24,7 +24,7 @@ from patchscape.circuit.blocks import basis_bits, einsum, kron
 from patchscape.config import ModelConfig
 from patchscape.learning import data, model
 from patchscape.numerics import products, spectra
-from patchscape.store import records
+from patchscape.store import files, records
 
 Array = jax.Array
 
@@ -304,7 +304,7 @@ def minima(
         rest = strength, filled(model.cut_patches(cfg, angles), 0), used, factor
         start = np.stack([function.start(np.random.default_rng(seed), cfg.n_patches) for _, seed in runs])
         trained.append((*train(filled(jnp.asarray(start, angles.dtype), 1), *rest), rest))
-    runtime.release(train)
+    runtime.finished(train)
     rows, ends = [], []
     for cfg, (phi, loss, accuracy, rest) in zip(cfgs, trained, strict=True):
         n, m = shape = cfg.n_patches, phi.shape[2]
@@ -319,7 +319,7 @@ def minima(
             row |= {"train_loss": float(loss[number]), "accuracy": float(accuracy[number])}
             rows.append(row | {"lambda_max": found.values[number, 0], "residual": found.residuals[number, 0]})
         ends.append(np.asarray(phi[:, :n]).reshape(len(noise), len(seeds), n, m))
-    runtime.release()  # the programs of one function are of no use to the next
+    runtime.finished()  # the programs of one function are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / law.loss_factor(table.train_loss)
     return table, ends
@@ -354,7 +354,11 @@ KINDS = {
     "tanh": Kind(tanh_layer, *_FOUR, 0.03),
     "noisy": Kind(noisy_circuit, *_TWO, 0.1, (0.0, 0.03, 0.1)),
 }
-STORED = (*((kind, "mean") for kind in KINDS), ("paper", "sum"), ("tanh", "sum"))
+STORED: tuple[tuple[str, Literal["mean", "sum"]], ...] = (
+    *((kind, "mean") for kind in KINDS),
+    ("paper", "sum"),
+    ("tanh", "sum"),
+)
 SEEDS = tuple(range(10))  # ours
 IMAGES = 240  # ours
 
@@ -475,7 +479,7 @@ def store(kind: str, aggregation: Literal["mean", "sum"], folder: str | Path) ->
     start = time.perf_counter()
     table, _ = train(kind, images, own.patches, seeds=SEEDS, steps=own.steps, noise=own.noise, aggregation=aggregation)
     meta = {"settings": settings, "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
-    records.write(target, {name: table[name].to_numpy() for name in tables.beyond.COLUMNS}, meta)
+    files.write("beyond", target, {name: table[name].to_numpy() for name in tables.beyond.COLUMNS}, meta)
     return target
 
 

@@ -131,7 +131,7 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
             found.append(_with_converged(tables.runs.rows("chapters", kept)).assign(stored=True))
             continue
         found.append(train_and_measure(run, data.load_run(run), seeds).assign(stored=False))
-        runtime.release()  # another configuration needs programs of its own
+        runtime.finished()  # another configuration needs programs of its own
     return tables.runs.with_scaled(pd.concat(found, ignore_index=True))
 
 
@@ -189,8 +189,8 @@ def _redrawn_coherence(
     """The coherence with blocks drawn once anew, from a generator with the given seed; predictions as they are."""
     phi = redrawn.with_new_blocks(cfg, np.asarray(params["phi"]), np.random.default_rng(seed))
     probabilities = np.asarray(jax.nn.softmax(model.logits(cfg, params, jnp.asarray(angles))), float)
-    found = exact.decompose(cfg, params | {"phi": jnp.asarray(phi)}, angles, labels, norms=False)
-    rows = np.matmul(exact.root(probabilities), found.logit_gradients[..., : phi.size])
+    found = exact.decompose(cfg, {**params, "phi": phi}, angles, labels, norms=False)
+    rows = np.matmul(exact.root(probabilities), found.logit_gradients[..., cfg.layout.phi])
     blocks = rows.reshape(-1, *phi.shape).swapaxes(0, 1)
     largest = [np.linalg.norm(block, 2) ** 2 for block in (rows.reshape(-1, phi.size), *blocks)]
     return float(law.coherence(largest[0], np.array(largest[1:])))

@@ -80,8 +80,9 @@ def ratio(table: pd.DataFrame, column: str, first: pd.Series, second: pd.Series)
         raise ValueError(f"no seed has both kinds of run: a paired ratio of {column} needs at least one.")
     mean = differences.mean()
     without = (differences.sum() - differences) / max(count - 1, 1)
-    values = np.exp(differences).tolist() if count < FEW else ()
-    return Estimate(*np.exp([mean, *_interval(mean, without)]).tolist(), count, tuple(values))
+    values = tuple(np.exp(differences).tolist()) if count < FEW else ()
+    value, low, high = np.exp([mean, *_interval(mean, without)]).tolist()
+    return Estimate(value, low, high, count, values)
 
 
 def exponents(
@@ -139,11 +140,11 @@ def share(cases: Iterable[object]) -> Estimate:
     Raises:
         ValueError: if there is no case.
     """
-    cases = [bool(case) for case in cases]
-    if not cases:
+    found = [bool(case) for case in cases]
+    if not found:
         raise ValueError("a share needs at least one case.")
-    found = binomtest(sum(cases), len(cases)).proportion_ci(LEVEL)
-    return Estimate(sum(cases) / len(cases), float(found.low), float(found.high), len(cases))
+    ends = binomtest(sum(found), len(found)).proportion_ci(LEVEL)
+    return Estimate(sum(found) / len(found), float(ends.low), float(ends.high), len(found))
 
 
 def lack_of_fit(table: pd.DataFrame, response: str, terms: Sequence[str], configuration: Sequence[str]) -> float:
@@ -215,4 +216,5 @@ def rank_correlation(table: pd.DataFrame, x: str, y: str, within: Sequence[str] 
     seeds = table.seed.unique()
     value = np.array(transformed(table))
     without = np.array([transformed(table[table.seed != seed]) for seed in seeds])
-    return Estimate(*np.tanh([value, *_interval(value, without)]).tolist(), len(seeds))
+    mean, low, high = np.tanh([value, *_interval(value, without)]).tolist()
+    return Estimate(mean, low, high, len(seeds))
