@@ -41,14 +41,15 @@ def test_figures_look_the_same_whatever_the_reader_s_own_settings_are():
 @pytest.mark.filterwarnings("ignore:InlineBackend._print_figure_kwargs_changed:DeprecationWarning")
 def test_a_notebook_shows_its_figures_whatever_the_machine_says(backend, asked, monkeypatch):
     found = []
+    InlineBackend.clear_instance()
     shell = SimpleNamespace(kernel=None, enable_matplotlib=found.append)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setenv("MPLBACKEND", backend)
     with mpl.rc_context():
         figures.use_style()
     assert found == asked
-    if asked:  # a figure is as wide as it says, not as what is drawn on it
-        assert InlineBackend.instance().print_figure_kwargs == {"bbox_inches": None}
+    # A figure is as wide as it says, not as what is drawn on it.
+    assert InlineBackend.instance().print_figure_kwargs == {"bbox_inches": None}
 
 
 def test_outside_a_notebook_the_backend_is_left_alone(monkeypatch):

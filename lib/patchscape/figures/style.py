@@ -125,10 +125,11 @@ def use_style() -> None:
     """
     ipython = sys.modules.get("IPython")  # imported where there is a notebook
     shell = ipython and ipython.get_ipython()
-    if hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "").startswith("module://"):
+    if hasattr(shell, "kernel"):
         from matplotlib_inline.config import InlineBackend  # comes with the kernel
 
-        shell.enable_matplotlib("inline")
+        if not os.environ.get("MPLBACKEND", "").startswith("module://"):
+            shell.enable_matplotlib("inline")
         # By default a figure is cut to what is drawn on it, so that no two are equally wide.
         InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
     mpl.rcdefaults()
