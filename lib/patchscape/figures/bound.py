@@ -6,9 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy.stats import gmean
 
-from patchscape.figures.style import INK, PUBLISHED, WIDTH, colour
+from patchscape.figures.style import INK, PUBLISHED, WIDTH, colour, decades
 
 _BOUNDS = {"t1": "T1", "t1_uniform": "T1, largest circuit", "t2": "T2, B measured", "t2_a_priori": "T2, a priori"}
 
@@ -64,6 +65,7 @@ def proof_slack(table: pd.DataFrame) -> Figure:
         ax.semilogy(names, ratio.T.values, "o", color=colour(n), alpha=0.4, markersize=4)
         ax.semilogy(names, gmean(ratio), color=colour(n), label=f"n = {n}")
     ax.set(ylabel=r"value / $\lambda_{\max}$")
+    decades(ax.yaxis)
     ax.legend()
     return fig
 
@@ -132,7 +134,8 @@ def published_collapse(table: pd.DataFrame) -> Figure:
             ax.loglog(rows.m, rows[name], "D-", color=colour(n), markerfacecolor="none", lw=0.8, label=f"n = {n}")
         ax.set(title=title, xlabel="angles of one circuit $m$")
         ax.set_xticks(sorted(table.m.unique()), [str(v) for v in sorted(table.m.unique())])
-        ax.minorticks_off()
+        ax.xaxis.set_minor_locator(NullLocator())
+        decades(ax.yaxis)
     axes[0].set_ylabel("nats / rad$^2$")
     axes[0].legend()
     return fig
@@ -161,6 +164,7 @@ def scaling_law(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     axes[1].plot(ends, kappa * ends, color=INK, lw=1, zorder=0)
     axes[0].set(xlabel=r"$c^2 m/n$", ylabel=r"$\lambda_{\max}$ (nats / rad$^2$)", title="patches and angles")
     axes[1].set(xlabel=r"$c^2 m\,(1 - e^{-L})/n$", title="and the loss reached")
+    decades(axes[0].yaxis)
     axes[1].legend(loc="lower right")
     return fig
 
@@ -266,6 +270,7 @@ def factors(table: pd.DataFrame, share: float) -> Figure:
     ax.plot([spectrum - 0.45, spectrum + 0.45], [share, share], color=INK, lw=1, ls="--", label="$1/(C - 1)$")
     ax.set_xticks(range(len(_FACTORS)), list(_FACTORS.values()), fontsize=9)
     ax.set(ylabel="factor")
+    decades(ax.yaxis)
     ax.legend()
     return fig
 
