@@ -108,9 +108,10 @@ known-grid: env
 	@.venv-grid/bin/$(PIP) -r workflow/requirements.txt
 	@touch $@
 
-lint: env ## check style, docstrings, formatting, declared dependencies and who imports whom
+lint: env ## check style, docstrings, formatting, types, declared dependencies and who imports whom
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --check --quiet . || { echo "Some files are not formatted: run 'make format'." >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/deptry lib
 	@$(BIN)/deptry lib tools tests benchmarks chapters workflow --ignore DEP002,DEP004
 	@$(BIN)/lint-imports --no-cache --no-logo
@@ -142,5 +143,5 @@ pdf: book ## print the whole book to one PDF file through chromium (out/patchsca
 	@$(BIN)/python tools/print_book.py
 
 clean: ## remove the built book and caches (environments, compiled programs, out/ and runs/ stay)
-	@rm -rf _build build .pytest_cache .ruff_cache .hypothesis
+	@rm -rf _build build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -path './.venv*' -prune -o -path ./runs -prune -o -path ./out -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -95,6 +95,7 @@ WRONG = [
     ("redraw smoke nothing", "no job 'nothing' in grid 'smoke'"),
     ("redraw smoke nothing --out text.md", "is a file"),
     ("landscape smoke nothing --out text.md", "is a file"),
+    ("beyond --out text.md", "is a file"),
     ("results --grid big", "no grid 'big': choose one of laptop"),
     ("results --grid laptop", "no stored run in"),
     ("results --where depth", "neither true nor false"),
@@ -210,7 +211,8 @@ def test_train_stores_all_seeds_in_one_run_file_with_provenance(tmp_path, optimi
     assert record.arrays["train_loss"].shape == (2, 2)
     assert record.arrays["trajectory"].shape[:2] == (2, 3)
     assert {"code", "libraries", "device", "created"} <= record.meta["provenance"].keys()
-    assert not [path for path in (tmp_path / "runs" / "unfinished").rglob("*") if path.is_file()]
+    left = [path for path in (tmp_path / "runs" / "unfinished").rglob("*") if path.is_file()]
+    assert {path.suffix for path in left} == {".lock"}
 
     done = call("curvature", file, "--number", "1", "--tol", "1e-2")
     assert done.exit_code == 0, done.output

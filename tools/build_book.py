@@ -50,7 +50,7 @@ HARMLESS = (
 )
 KEYS = "keys.json"  # in a cache: the keys under which its notebooks were executed
 KEPT = 3  # caches: going back to what was built before then executes nothing
-ALONE = {"06_speed"}  # it measures times, so nothing may run beside it: jupyter-book executes it
+ALONE = {"10_speed"}  # it measures times, so nothing may run beside it: jupyter-book executes it
 AT_ONCE = 4  # most chapters side by side: each may take 1 GiB
 
 

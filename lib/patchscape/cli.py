@@ -71,7 +71,7 @@ def train(
     The commands results, verify, measure and curvature find the file in the folder `runs` of the present folder.
     """
     from patchscape import config
-    from patchscape.learning import checkpoints, data, training
+    from patchscape.study import jobs
 
     run = {"paper": config.paper, "digits": config.digits}[preset](n_patches, depth)
     if epochs is not None:
@@ -79,14 +79,9 @@ def train(
     seeds = seed or [run.seed]
     run = config.RunConfig(**{**run.model_dump(), "seed": seeds[0]})
     _need_device()
-    images = data.load_run(run)
     _need_folder(out)
-    path = out / f"{run.name(seeds)}.safetensors"
-    checkpoint = out / "unfinished" / path.name
-    _say(f"training {path.stem}: it compiles first, then counts epochs")
-    trained = training.train(run, images, seeds=seeds, checkpoint=checkpoint, keep_trajectory=trajectory, progress=True)
-    training.store(path, run, trained)
-    checkpoints.remove(checkpoint)
+    _say(f"training {run.name(seeds)}: it compiles first, then counts epochs")
+    path, trained = jobs.train_own(run, seeds, out, trajectory=trajectory, progress=True)
     typer.echo(path)
     for number, one in enumerate(seeds):
         epoch = trained.minimum_epoch[number]
@@ -122,7 +117,7 @@ def curvature(
     _need_device()
     _say(f"computing at the minimum of seed {record.meta['seeds'][number]} ({run.model.n_params} parameters)")
     start = time.perf_counter()
-    found = jobs.eigenpairs(file, number, k, tol=tol, chunk=chunk)
+    found = jobs.eigenpairs(record, number, k, tol=tol, chunk=chunk)
     wall = time.perf_counter() - start
     for value, residual in zip(found.values, found.residuals, strict=True):
         typer.echo(f"{value:.6f}  residual {residual:.2e}")
@@ -133,13 +128,10 @@ def curvature(
 @app.command()
 def measure(file: RunFile) -> None:
     """Store loss, largest eigenvalue and gradient at every minimum of a run file beside it, for results and verify."""
-    from patchscape.store import files, grids
+    from patchscape.store import files
     from patchscape.study import jobs
 
-    run, record = files.read_run(file)
-    job = grids.Job(run, tuple(record.meta["seeds"]), "top", ())
-    if file.stem != job.name:
-        raise ValueError(f"{file} does not have the name of its run: rename it to {job.name}.safetensors.")
+    job = files.job_of(file)
     _need_device()
     typer.echo(jobs.measure(job, file.parent, progress=True))
 
@@ -160,7 +152,7 @@ def spectrum(
     _, record = files.read_run(file)
     files.minimum(record, number)
     _need_device()
-    out = files.data_folder() / "results" / "spectra" if out is None else out
+    out = files.folder_of("spectra") if out is None else out
     _need_folder(out)
     typer.echo(whole.make(file, out, number, wrong=images, progress=True))
 
@@ -175,7 +167,7 @@ def grid(
     from patchscape.store import files, grids
 
     for job in grids.jobs(name).values():
-        where = folder or files.data_folder() / "results" / name
+        where = folder or files.folder_of(name)
         typer.echo(job.name if names else f"{job.name}  {files.state(job, where)}")
 
 
@@ -192,11 +184,11 @@ def job(
     ] = False,
 ) -> None:
     """Run one job of a grid; killed at any moment, it continues when it is run again."""
-    from patchscape.store import files
+    from patchscape.store import files, grids
     from patchscape.study import jobs
 
-    wanted = _job(grid, name)
-    where = folder or files.data_folder() / "results" / grid
+    wanted = grids.job(grid, name)
+    where = folder or files.folder_of(grid)
     _need_device()
     if part in {"train", "all"}:
         _say(f"training {name}: it compiles first, then counts epochs")
@@ -218,15 +210,15 @@ def landscape(
     ] = None,
 ) -> None:
     """Store planes and lines through the minima of a trained job (default: seed 0), whose seeds are trained again."""
-    from patchscape.store import files
+    from patchscape.store import files, grids
     from patchscape.study import views
 
-    wanted, stored = _job(grid, name), files.data_folder() / "results"
+    wanted = grids.job(grid, name)
     _need_device()
-    out = stored / "landscapes" if out is None else out
+    out = files.folder_of("landscapes") if out is None else out
     _need_folder(out)
     _say(f"training again, then computing planes and lines of {name}")
-    typer.echo(views.make(wanted, folder or stored / grid, out, seed or [0]))
+    typer.echo(views.make(wanted, folder or files.folder_of(grid), out, seed or [0]))
 
 
 @app.command()
@@ -240,14 +232,32 @@ def redraw(
     ] = None,
 ) -> None:
     """Store what the Gauss-Newton matrix at minima of a job would be with blocks drawn anew (default: all seeds)."""
-    from patchscape.store import files
+    from patchscape.store import files, grids
     from patchscape.study import redrawn
 
-    wanted, stored = _job(grid, name), files.data_folder() / "results"
+    wanted = grids.job(grid, name)
     _need_device()
-    out = stored / "redrawn" if out is None else out
+    out = files.folder_of("redrawn") if out is None else out
     _need_folder(out)
-    typer.echo(redrawn.make(wanted, folder or stored / grid, out, seed, progress=True))
+    typer.echo(redrawn.make(wanted, folder or files.folder_of(grid), out, seed, progress=True))
+
+
+@app.command()
+def beyond(
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where to store; default data/results/beyond")
+    ] = None,
+) -> None:
+    """Store the runs that chapter 8 reads, of circuits with noise, another ansatz and a classical layer; minutes."""
+    from patchscape.live import beyond as models
+    from patchscape.store import files
+
+    _need_device()
+    out = files.folder_of("beyond") if out is None else out
+    _need_folder(out)
+    for kind, aggregation in models.STORED:
+        _say(f"training and measuring {kind}, {aggregation} over patches")
+        typer.echo(models.store(kind, aggregation, out))
 
 
 @app.command("results")
@@ -270,10 +280,10 @@ def list_results(
 
     if out is not None and out.suffix not in {".csv", ".parquet"}:
         raise ValueError(f"out={out}: choose a file that ends in .csv or .parquet.")
-    table = tables.runs.table(grid or [*grids.names(), tables.runs.OWN])
+    table = tables.runs.table(grid or [*grids.names(), files.OWN])
     if table.empty:
         places = ", ".join(
-            str(tables.runs.folder_of(name)) for name in grid or [files.data_folder() / "results", tables.runs.OWN]
+            map(str, map(files.folder_of, grid) if grid else (files.data_folder() / "results", files.OWN))
         )
         raise ValueError(f"no stored run in {places}.")
     if where is not None:
@@ -320,42 +330,20 @@ def verify(
     seed: Annotated[int, typer.Option(min=0, help="of the draw")] = 0,
 ) -> None:
     """Recompute loss and largest eigenvalue of stored minima and compare; exit status 1 if any differs."""
-    import random
+    from patchscape.study import verification
 
-    from patchscape import tables
-    from patchscape.store import grids
-    from patchscape.store.files import beside, data_folder, read_run
-    from patchscape.study import jobs
-
-    found = files or [
-        path
-        for name in (*grids.names(), tables.runs.OWN)
-        for path in sorted(tables.runs.folder_of(name).glob("*.safetensors"))
-        if beside(path).exists()
-    ]
-    minima = [(path, i) for path in found for i in range(len(read_run(path)[1].meta["seeds"]))]
-    if not minima:
-        places = f"{data_folder() / 'results'} or {tables.runs.OWN}"
-        raise ValueError(
-            f"nothing to check: no run file in {places} has been measured (`patchscape measure FILE` does that)."
-        )
-    unmeasured = [path for path in found if not beside(path).exists()]
-    if unmeasured:
-        raise ValueError(f"nothing to compare {unmeasured[0]} with: `patchscape measure {unmeasured[0]}` first.")
-    if sample is not None:
-        minima = random.Random(seed).sample(minima, min(sample, len(minima)))
+    minima = verification.minima(files, sample, seed)
     _need_device()
     bad, largest = 0, {"train_loss": 0.0, "lambda_max": 0.0}
     for done, (path, number) in enumerate(minima, 1):
         _say(f"{done} of {len(minima)}: {path.stem} number {number}")
-        again = jobs.verify(path, number)
-        largest = {name: max(value, again[f"{name}_difference"]) for name, value in largest.items()}
-        good = again["train_loss_difference"] <= jobs.SAME_LOSS and again["lambda_max_difference"] <= jobs.SAME_TOP
-        bad += not good
+        found = verification.verify(path, number)
+        largest = {name: max(value, found.differences[name]) for name, value in largest.items()}
+        bad += not found.same
         typer.echo(
-            f"{'same' if good else 'DIFFERS'}  {path.stem} number {number}: "
-            f"loss {again['train_loss']:.6g}, again {again['train_loss_again']:.6g}; "
-            f"lambda_max {again['lambda_max']:.5g}, again {again['lambda_max_again']:.5g}"
+            f"{'same' if found.same else 'DIFFERS'}  {path.stem} number {number}: "
+            f"loss {found.stored['train_loss']:.6g}, again {found.again['train_loss']:.6g}; "
+            f"lambda_max {found.stored['lambda_max']:.5g}, again {found.again['lambda_max']:.5g}"
         )
     if bad:
         raise ValueError(f"{bad} of {len(minima)} stored minima differ from what is computed now.")
@@ -368,7 +356,7 @@ def verify(
 @app.command()
 def figures(
     chapter: Annotated[
-        list[str] | None, typer.Option(help="number or name, as 3 or 03_hessian; repeat for several; default all")
+        list[str] | None, typer.Option(help="number or name, as 3 or 04_hessian; repeat for several; default all")
     ] = None,
     parameter: Annotated[
         list[str] | None,
@@ -417,15 +405,6 @@ def explorer(
 
     records.write_bytes(out, explorer.page(explorer.collect()).encode())
     typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB")
-
-
-def _job(grid: str, name: str) -> Any:
-    from patchscape.store import grids
-
-    known = grids.jobs(grid)
-    if name not in known:
-        raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
-    return known[name]
 
 
 def _need_device() -> None:

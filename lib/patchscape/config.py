@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -65,6 +65,20 @@ def allowed_patch_counts(image_side: int, n_qubits: int) -> tuple[int, ...]:
     if slack < 0:
         return ()
     return (1, *((k + 1) ** 2 for k in range(1, slack + 1) if slack % k == 0))
+
+
+class Layout(NamedTuple):
+    """Where parameters lie in a flat vector (P,), everywhere: the shared bias row by row, then phi circuit by circuit.
+
+    Attributes:
+        bias: of the shared bias; empty without one.
+        phi: of the angles of all circuits.
+        circuits: of the angles of each circuit.
+    """
+
+    bias: slice
+    phi: slice
+    circuits: tuple[slice, ...]
 
 
 class ModelConfig(_Frozen):
@@ -136,6 +150,13 @@ class ModelConfig(_Frozen):
     def n_params(self) -> int:
         """Number of all trainable numbers: every circuit's angles and, if present, the shared bias."""
         return self.n_patches * self.n_params_per_qnn + self.shared_bias * self.image_side**2
+
+    @property
+    def layout(self) -> Layout:
+        """Where the bias and each circuit lie in a flat vector of all parameters."""
+        m, first = self.n_params_per_qnn, self.shared_bias * self.image_side**2
+        circuits = tuple(slice(first + p * m, first + (p + 1) * m) for p in range(self.n_patches))
+        return Layout(slice(0, first), slice(first, self.n_params), circuits)
 
     @property
     def max_coverage(self) -> int:

@@ -5,11 +5,12 @@ wires, K outputs, logits z = f sum_p o_p with the weight f of a circuit (c / n f
 cross-entropy L in nats; eigenvalues in nats per rad^2. The text of the chapter on theory proves and explains them.
 """
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
-Number = TypeVar("Number", float, np.ndarray)  # a column of a table too
+Number = Any  # a number, an array, or a column of a table
+Array = Any  # of NumPy or of JAX, which is not imported here
 
 
 def loss_factor(loss: Number) -> Number:
@@ -115,6 +116,30 @@ def impurity(probabilities: np.ndarray) -> np.ndarray:
     """Gini impurity 1 - sum_k pi_k^2 = tr A (N,) of probabilities (N, C); exact where the model is sure."""
     others = probabilities @ (1 - np.eye(probabilities.shape[1]))  # 1 - pi would lose digits
     return np.sum(probabilities * others, 1)
+
+
+def softmax_hessian(probabilities: Array, v: Array) -> Array:
+    """Product A v = pi (v - pi . v) with the Hessian A = diag(pi) - pi pi^T of the cross-entropy in the logits.
+
+    Args:
+        probabilities: pi (..., C).
+        v: (..., C).
+
+    Returns:
+        (..., C); as `softmax_root` for arrays of NumPy and of JAX.
+    """
+    return probabilities * (v - (probabilities * v).sum(-1, keepdims=True))
+
+
+def softmax_root(probabilities: Array, v: Array) -> Array:
+    """Product S v = sqrt(pi) (v - pi . v) with the root S of A = S^T S; arguments as for `softmax_hessian`."""
+    return probabilities**0.5 * (v - (probabilities * v).sum(-1, keepdims=True))
+
+
+def softmax_root_transpose(probabilities: Array, v: Array) -> Array:
+    """Product S^T v = sqrt(pi) v - pi (sqrt(pi) . v); arguments as for `softmax_hessian`."""
+    v = probabilities**0.5 * v
+    return v - probabilities * v.sum(-1, keepdims=True)
 
 
 def trace(mean_impurity: Number, n: Number, factor: Number, angles: Number, n_qubits: Number) -> Number:

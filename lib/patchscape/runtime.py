@@ -8,9 +8,10 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def _checkout() -> Path | None:
@@ -94,7 +95,7 @@ def _own_folders() -> Iterator[Path]:
 
 @functools.cache
 def save_memory() -> None:
-    """From now on gives back to the system what the compiler leaves behind, after every compilation of over a second.
+    """From now on drops programs that are `finished`, and gives back what a compilation of over a second leaves behind.
 
     XLA takes hundreds of megabytes to compile one training step, and the C library keeps them afterwards, in pieces
     that the next compilation uses badly. Without this, a chapter that compiles several models needs more memory than
@@ -104,14 +105,25 @@ def save_memory() -> None:
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
-        jax.monitoring.register_event_duration_secs_listener(
-            lambda event, duration, **_: (
-                trim(0) if event.endswith("backend_compile_duration") and duration > 1 else None
-            )
-        )
+
+        def after(event: str, duration_secs: float, **_: str | int) -> None:
+            if event.endswith("backend_compile_duration") and duration_secs > 1:
+                trim(0)
+
+        jax.monitoring.register_event_duration_secs_listener(after)
 
 
-def release(*programs: Callable) -> None:
+def finished(*programs: Any) -> None:
+    """Says that compiled programs will not be called again, or only for other shapes: those named, or all there are.
+
+    They are dropped if the process has asked to `save_memory`, as chapters do, and kept otherwise: what a process
+    keeps is not for a function of the library to decide.
+    """
+    if save_memory.cache_info().currsize:
+        release(*programs)
+
+
+def release(*programs: Any) -> None:
     """Drops compiled programs, and gives free memory back to the system.
 
     Compiling leaves hundreds of megabytes in the allocator of the C library, which keeps them unless asked.

@@ -15,7 +15,7 @@ from patchscape.book import chapters, say
 @pytest.fixture
 def book(monkeypatch):
     monkeypatch.delenv("PATCHSCAPE_FIGURES", raising=False)
-    return chapters.Chapter("03_hessian", {"depth": 4})
+    return chapters.Chapter("04_hessian", {"depth": 4})
 
 
 def test_a_number_of_the_book_has_not_moved():
@@ -32,12 +32,12 @@ def test_a_book_that_lacks_a_chapter_has_no_facts_to_compare(tmp_path):
 
 
 def test_a_fact_that_moves_appears_or_goes_is_told():
-    before = {"02_theory": {"t-a": "1", "t-b": "2", "t-c": "3"}}
-    after = {"02_theory": {"t-a": "1", "t-b": "2.1"}, "03_hessian": {"h-a": "0"}}
+    before = {"02_bound": {"t-a": "1", "t-b": "2", "t-c": "3"}}
+    after = {"02_bound": {"t-a": "1", "t-b": "2.1"}, "04_hessian": {"h-a": "0"}}
     assert golden_facts.moved(before, after) == [
-        "02_theory, t-b: '2' is now '2.1'",
-        "02_theory, t-c: '3' is now nothing",
-        "03_hessian, h-a: nothing is now '0'",
+        "02_bound, t-b: '2' is now '2.1'",
+        "02_bound, t-c: '3' is now nothing",
+        "04_hessian, h-a: nothing is now '0'",
     ]
 
 
@@ -66,7 +66,7 @@ def test_the_tool_reads_what_was_glued():
 
 def test_a_name_given_twice_is_refused_with_one_sentence(book):
     book.facts("h", size_of="1")
-    with pytest.raises(ValueError, match="the fact 'h-size-of' of chapter 03_hessian is given twice") as raised:
+    with pytest.raises(ValueError, match="the fact 'h-size-of' of chapter 04_hessian is given twice") as raised:
         book.facts("h", **{"size-of": "2"})
     assert "\n" not in str(raised.value)
 
@@ -91,9 +91,9 @@ def test_facts_lie_beside_the_figures(book, tmp_path, monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_FIGURES", str(tmp_path))
     book.facts("h", runs=3)
     book.facts("h", span="1 to 2")
-    made = json.loads((tmp_path / "facts-03.json").read_text())
+    made = json.loads((tmp_path / "facts-04.json").read_text())
     assert made["facts"] == {"h-runs": "3", "h-span": "1 to 2"}
-    assert made["chapter"] == "03_hessian"
+    assert made["chapter"] == "04_hessian"
     assert made["parameters"] == {"depth": 4}
     assert made["provenance"]["code"]
 

@@ -67,7 +67,7 @@ LIST = "was given {}: give a list of"
 WRONG = [
     # chapter, values, what the sentence says
     *(
-        ("03_hessian", {"depth": value}, WHOLE.format(f"{value!r}"))
+        ("04_hessian", {"depth": value}, WHOLE.format(f"{value!r}"))
         for value in (
             0,
             -1,
@@ -86,7 +86,7 @@ WRONG = [
         )
     ),
     *(
-        ("03_hessian", {"depths": value}, LIST.format(f"{value!r}"))
+        ("04_hessian", {"depths": value}, LIST.format(f"{value!r}"))
         for value in (
             3,
             "[2,5]",
@@ -104,16 +104,16 @@ WRONG = [
             [10**6],
         )
     ),
-    ("03_hessian", {"depths": "[2,5]"}, "papermill reads a list after -y, not after -p"),
-    ("03_hessian", {"depth": 1_000_000}, "give a whole number from 1 to 200."),
-    ("03_hessian", {"n_patches": 5}, "n_patches=5 does not tile"),
-    ("03_hessian", {"patches": [1, 2]}, "n_patches=2 does not tile image_side=8 .*: choose one of 1, 4, 9."),
-    ("03_hessian", {"patches": []}, LIST.format([])),
-    ("03_hessian", {"seeds": 0}, WHOLE.format(0)),
-    ("03_hessian", {"seeds": 10**6}, WHOLE.format(10**6)),
-    ("03_hessian", {"epochs": 0}, WHOLE.format(0)),
-    ("03_hessian", {"n_train": 100}, "was given 100: give a whole number from 200 to 1437."),
-    ("03_hessian", {"n_train": 5000}, "give a whole number from 200 to 1437."),
+    ("04_hessian", {"depths": "[2,5]"}, "papermill reads a list after -y, not after -p"),
+    ("04_hessian", {"depth": 1_000_000}, "give a whole number from 1 to 200."),
+    ("04_hessian", {"n_patches": 5}, "n_patches=5 does not tile"),
+    ("04_hessian", {"patches": [1, 2]}, "n_patches=2 does not tile image_side=8 .*: choose one of 1, 4, 9."),
+    ("04_hessian", {"patches": []}, LIST.format([])),
+    ("04_hessian", {"seeds": 0}, WHOLE.format(0)),
+    ("04_hessian", {"seeds": 10**6}, WHOLE.format(10**6)),
+    ("04_hessian", {"epochs": 0}, WHOLE.format(0)),
+    ("04_hessian", {"n_train": 100}, "was given 100: give a whole number from 200 to 1437."),
+    ("04_hessian", {"n_train": 5000}, "give a whole number from 200 to 1437."),
     ("01_architecture", {"dataset": "cifar10"}, "'cifar10': give one of mnist, fashion_mnist, digits."),
     ("01_architecture", {"dataset": ["mnist"]}, "give one of mnist, fashion_mnist, digits."),
     ("01_architecture", {"dataset": 3}, "give one of mnist, fashion_mnist, digits."),
@@ -124,58 +124,59 @@ WRONG = [
     ("01_architecture", {"dataset": "digits", "image": 1437}, "image=1437 .*: choose a number from 0 to 1436."),
     ("01_architecture", {"seed": -1}, WHOLE.format(-1)),
     ("01_architecture", {"seed": 2**32}, WHOLE.format(2**32)),
-    ("02_theory", {"n_qubits": 1}, WHOLE.format(1)),
-    ("02_theory", {"n_qubits": 3}, "n_qubits=3 is odd"),
-    ("02_theory", {"n_qubits": 10}, WHOLE.format(10)),
-    ("02_theory", {"n_qubits": 2}, "n_classes=8 does not fit n_qubits=2"),
-    ("02_theory", {"n_qubits": 6}, "n_patches=25 does not tile"),
-    ("02_theory", {"n_classes": 5}, "n_classes=5 does not fit n_qubits=4"),
-    ("02_theory", {"n_classes": 2, "n_images": 289}, "n_images=289 is more than the 288 .*: choose at most 288."),
-    ("02_theory", {"depth": 50}, "make a dense Hessian of 30864 rows: choose fewer"),
-    ("04_spectrum", {"n_classes": 5}, "n_classes=5 does not fit n_qubits=4"),
-    ("04_spectrum", {"classes": [2, 3]}, "n_classes=3 does not fit n_qubits=4"),
-    ("04_spectrum", {"classes": [2, 10]}, "n_classes=10 does not fit n_qubits=4"),
-    ("04_spectrum", {"n_classes": 6, "n_qubits": 2}, "does not fit n_qubits=2"),
-    ("04_spectrum", {"n_qubits": 6, "n_classes": 12}, WHOLE.format(12)),  # there are ten classes of images
-    ("04_spectrum", {"n_images": 3}, WHOLE.format(3)),
-    ("04_spectrum", {"n_images": 300}, "n_images=300 is more than the 288 training images of the first 2 classes"),
-    ("04_spectrum", {"lanczos_steps": 0}, WHOLE.format(0)),
-    ("04_spectrum", {"lanczos_steps": 481}, "lanczos_steps=481 is more than the 480 parameters"),
-    ("04_spectrum", {"lanczos_starts": 1}, WHOLE.format(1)),
-    ("04_spectrum", {"depth": 200}, "rows: choose fewer"),
-    ("04_spectrum", {"seeds": 100, "depth": 12}, "keep 12 GB of dense matrices with 1344 rows: choose fewer of them"),
-    ("05_landscape", {"view": "pca"}, "'pca': give one of pca_wide, pca_near, pca_author."),
-    ("05_landscape", {"view": None}, "None: give one of pca_wide"),
-    ("05_landscape", {"grid": 1}, WHOLE.format(1)),
-    ("05_landscape", {"epochs": 5}, WHOLE.format(5)),
-    ("05_landscape", {"n_images": 1438}, WHOLE.format(1438)),
-    ("06_speed", {"depths": [5, 5]}, LIST.format([5, 5])),
-    ("06_speed", {"repeats": 0}, WHOLE.format(0)),
-    ("06_speed", {"n_images": 0}, WHOLE.format(0)),
-    ("06_speed", {"n_patches": 25}, "choose one of 1, 4, 9, 16, 49."),
-    ("07_controls", {"quantity": "trace"}, "'trace': give one of lambda_max, gauss_newton."),
-    ("07_controls", {"seeds": 11}, WHOLE.format(11)),
-    ("07_controls", {"seeds": 4}, WHOLE.format(4)),
-    ("07_controls", {"replicas": [2]}, "n_patches=2 with stride=0 does not fit"),
-    ("07_controls", {"replicas": [10_000]}, LIST.format([10_000])),
-    ("08_beyond", {"patches": [4]}, "at least 2, none twice"),
-    ("08_beyond", {"patches": [1, 25]}, "choose one of 1, 4, 9."),
-    ("08_beyond", {"noise": [0.0, 2.0]}, "give a list of numbers from 0 to 0.3, at least 1, none twice."),
-    ("08_beyond", {"noise": [-0.1]}, LIST.format([-0.1])),
-    ("08_beyond", {"noise": ["a lot"]}, LIST.format(["a lot"])),
-    ("08_beyond", {"noise": [float("nan")]}, LIST.format([float("nan")])),
-    ("08_beyond", {"noise": ["inf"]}, LIST.format(["inf"])),
-    ("08_beyond", {"noise": [0.1, 0.3]}, "noise=[0.1, 0.3] has no 0, where shots are simulated: give 0 as well."),
-    ("08_beyond", {"noise": None}, LIST.format(None)),
-    ("08_beyond", {"noise": [[0.1]]}, LIST.format([[0.1]])),
-    ("08_beyond", {"shots": [0]}, LIST.format([0])),
-    ("08_beyond", {"shots": [10**6]}, "give a list of whole numbers from 1 to 30000, at least 1, none twice."),
-    ("08_beyond", {"shots": []}, LIST.format([])),
-    ("08_beyond", {"steps": 0}, WHOLE.format(0)),
-    ("08_beyond", {"steps": 1}, WHOLE.format(1)),
-    ("08_beyond", {"repeats": 1}, WHOLE.format(1)),
-    ("08_beyond", {"n_images": 26}, WHOLE.format(26)),
-    ("08_beyond", {"n_images": 1200}, "give a whole number from 27 to 1154."),
+    ("02_bound", {"n_qubits": 1}, WHOLE.format(1)),
+    ("02_bound", {"n_qubits": 3}, "n_qubits=3 is odd"),
+    ("02_bound", {"n_qubits": 10}, WHOLE.format(10)),
+    ("02_bound", {"n_qubits": 2}, "n_classes=8 does not fit n_qubits=2"),
+    ("02_bound", {"n_qubits": 6}, "n_patches=25 does not tile"),
+    ("02_bound", {"n_classes": 5}, "n_classes=5 does not fit n_qubits=4"),
+    ("02_bound", {"n_classes": 2, "n_images": 289}, "n_images=289 is more than the 288 .*: choose at most 288."),
+    ("02_bound", {"depth": 50}, "make a dense Hessian of 30864 rows: choose fewer"),
+    ("05_spectrum", {"n_classes": 5}, "n_classes=5 does not fit n_qubits=4"),
+    ("05_spectrum", {"classes": [2, 3]}, "n_classes=3 does not fit n_qubits=4"),
+    ("05_spectrum", {"classes": [2, 10]}, "n_classes=10 does not fit n_qubits=4"),
+    ("05_spectrum", {"n_classes": 6, "n_qubits": 2}, "does not fit n_qubits=2"),
+    ("05_spectrum", {"n_qubits": 6, "n_classes": 12}, WHOLE.format(12)),  # there are ten classes of images
+    ("05_spectrum", {"n_images": 3}, WHOLE.format(3)),
+    ("05_spectrum", {"n_images": 300}, "n_images=300 is more than the 288 training images of the first 2 classes"),
+    ("05_spectrum", {"lanczos_steps": 0}, WHOLE.format(0)),
+    ("05_spectrum", {"lanczos_steps": 481}, "lanczos_steps=481 is more than the 480 parameters"),
+    ("05_spectrum", {"lanczos_starts": 1}, WHOLE.format(1)),
+    ("05_spectrum", {"depth": 200}, "rows: choose fewer"),
+    ("05_spectrum", {"seeds": 100, "depth": 12}, "keep 12 GB of dense matrices with 1344 rows: choose fewer of them"),
+    ("06_landscape", {"view": "pca"}, "'pca': give one of pca_wide, pca_near, pca_author."),
+    ("06_landscape", {"view": None}, "None: give one of pca_wide"),
+    ("06_landscape", {"grid": 1}, WHOLE.format(1)),
+    ("06_landscape", {"epochs": 5}, WHOLE.format(5)),
+    ("06_landscape", {"n_images": 1438}, WHOLE.format(1438)),
+    ("10_speed", {"depths": [5, 5]}, LIST.format([5, 5])),
+    ("10_speed", {"repeats": 0}, WHOLE.format(0)),
+    ("10_speed", {"n_images": 0}, WHOLE.format(0)),
+    ("10_speed", {"n_patches": 25}, "choose one of 1, 4, 9, 16, 49."),
+    ("08_controls", {"quantity": "trace"}, "'trace': give one of lambda_max, gauss_newton."),
+    ("08_controls", {"seeds": 11}, WHOLE.format(11)),
+    ("08_controls", {"seeds": 4}, WHOLE.format(4)),
+    ("08_controls", {"replicas": [2]}, "n_patches=2 with stride=0 does not fit"),
+    ("08_controls", {"replicas": [10_000]}, LIST.format([10_000])),
+    ("09_beyond", {"patches": [4]}, "at least 2, none twice"),
+    ("09_beyond", {"patches": [1, 25]}, "has fewer than two of 1, 4 and 9, which the noisy circuits take"),
+    ("09_beyond", {"patches": [1, 4, 16]}, "choose one of 1, 4, 9, 25."),
+    ("09_beyond", {"noise": [0.0, 2.0]}, "give a list of numbers from 0 to 0.3, at least 1, none twice."),
+    ("09_beyond", {"noise": [-0.1]}, LIST.format([-0.1])),
+    ("09_beyond", {"noise": ["a lot"]}, LIST.format(["a lot"])),
+    ("09_beyond", {"noise": [float("nan")]}, LIST.format([float("nan")])),
+    ("09_beyond", {"noise": ["inf"]}, LIST.format(["inf"])),
+    ("09_beyond", {"noise": [0.1, 0.3]}, "noise=[0.1, 0.3] has no 0, where shots are simulated: give 0 as well."),
+    ("09_beyond", {"noise": None}, LIST.format(None)),
+    ("09_beyond", {"noise": [[0.1]]}, LIST.format([[0.1]])),
+    ("09_beyond", {"shots": [0]}, LIST.format([0])),
+    ("09_beyond", {"shots": [10**6]}, "give a list of whole numbers from 1 to 30000, at least 1, none twice."),
+    ("09_beyond", {"shots": []}, LIST.format([])),
+    ("09_beyond", {"steps": 0}, WHOLE.format(0)),
+    ("09_beyond", {"steps": 1}, WHOLE.format(1)),
+    ("09_beyond", {"repeats": 1}, WHOLE.format(1)),
+    ("09_beyond", {"n_images": 26}, WHOLE.format(26)),
+    ("09_beyond", {"n_images": 1200}, "give a whole number from 27 to 1154."),
 ]
 
 
@@ -194,22 +195,22 @@ def test_a_wrong_value_gives_one_sentence_that_says_what_is_allowed(name, given,
 
 def test_each_wrong_value_has_a_sentence_of_its_own():
     with pytest.raises(ValueError, match=r"'depth'.*0.*'seeds'.*'x'"):
-        chapters.validate_parameters(PATHS["03_hessian"], {"depth": 0, "seeds": "x", "depths": [3]})
+        chapters.validate_parameters(PATHS["04_hessian"], {"depth": 0, "seeds": "x", "depths": [3]})
 
 
 def test_numbers_that_yaml_reads_as_text_become_numbers():
     given = yaml.safe_load("{noise: [1e-3, 0, '0.1'], steps: '20'}")
     assert given["noise"][0] == "1e-3"
-    found = chapters.validate_parameters(PATHS["08_beyond"], given)
+    found = chapters.validate_parameters(PATHS["09_beyond"], given)
     assert found["noise"] == [0.001, 0.0, 0.1]
     assert found["steps"] == 20
 
 
 def test_a_running_chapter_sees_numbers_where_text_was_given():
-    declared = chapters.declared_parameters(PATHS["08_beyond"])
+    declared = chapters.declared_parameters(PATHS["09_beyond"])
     namespace = {name: ast.literal_eval(record["default"]) for name, record in declared.items()}
     namespace |= {"noise": [0, "1e-3"], "In": ["", "# Parameters\nnoise = [0, '1e-3']\n"]}
-    found = chapters.check_parameters("08_beyond", namespace)
+    found = chapters.check_parameters("09_beyond", namespace)
     assert namespace["noise"] == found["noise"] == [0.0, 0.001]
     assert list(found) == list(declared)
 
@@ -228,7 +229,7 @@ def test_the_image_numbers_are_those_of_the_data():
 
 
 def test_the_least_number_of_images_has_every_class():
-    least = properties("08_beyond")["n_images"]["minimum"]
+    least = properties("09_beyond")["n_images"]["minimum"]
     data.load("digits", n_qubits=4, n_classes=8, n_train=least)
     with pytest.raises(ValueError, match="needs every class"):
         data.load("digits", n_qubits=4, n_classes=8, n_train=least - 1)
@@ -236,8 +237,8 @@ def test_the_least_number_of_images_has_every_class():
 
 def test_the_least_numbers_of_images_make_batches():
     for name, parameter, size, classes in (
-        ("03_hessian", "n_train", lambda n: 100, [10]),
-        ("04_spectrum", "n_images", lambda n: n // 4, [2, 4, 6, 8, 10]),
+        ("04_hessian", "n_train", lambda n: 100, [10]),
+        ("05_spectrum", "n_images", lambda n: n // 4, [2, 4, 6, 8, 10]),
     ):
         least = properties(name)[parameter]["minimum"]
         for c in classes:
@@ -246,18 +247,18 @@ def test_the_least_numbers_of_images_make_batches():
 
 
 def test_the_fewest_epochs_have_a_snapshot():
-    least = properties("05_landscape")["epochs"]["minimum"]
+    least = properties("06_landscape")["epochs"]["minimum"]
     assert training.snapshot_epochs(config.digits(epochs=least).train)
     assert not training.snapshot_epochs(config.digits(epochs=least - 1).train)
 
 
 def test_as_many_seeds_can_be_compared_as_are_stored():
     seeds = {seed for item in tables.runs.read("laptop") for seed in item.record.meta["seeds"]}
-    assert seeds == set(range(properties("07_controls")["seeds"]["maximum"]))
+    assert seeds == set(range(properties("08_controls")["seeds"]["maximum"]))
 
 
 def test_intervals_are_finite_with_the_fewest_seeds():
-    least = properties("07_controls")["seeds"]["minimum"]
+    least = properties("08_controls")["seeds"]["minimum"]
     runs = tables.runs.table(["laptop"]).query("seed < @least and n_patches == 4 and depth == 6")
     for seeds, finite in ((least, True), (least - 1, False)):
         few = runs[runs.seed < seeds]
@@ -312,8 +313,8 @@ def test_every_quantity_is_stored_and_drawn_under_its_own_name(quantity):
 @each_chapter
 def test_the_defaults_do_not_ask_for_hours_and_are_estimated_below_what_they_took(name):
     measured = json.loads((files.data_folder() / "results" / "chapters.json").read_text())[name]["cpu_s"]
-    # These two read the runs of their defaults; the estimate is of values that nothing is stored for.
-    measured = {"03_hessian": 237, "05_landscape": 122}.get(name, measured)
+    # These read the runs of their defaults; the estimate is of values that nothing is stored for.
+    measured = {"04_hessian": 237, "06_landscape": 122, "09_beyond": 450}.get(name, measured)
     found = parameters.CHAPTERS[name](**chapters.validate_parameters(PATHS[name], {}))
     assert found._seconds() < measured
 
@@ -321,12 +322,12 @@ def test_the_defaults_do_not_ask_for_hours_and_are_estimated_below_what_they_too
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("02_theory", {"seeds": 100, "epochs": 1000}),
-        ("03_hessian", {"depth": 200, "seeds": 20}),
-        ("04_spectrum", {"seeds": 1, "depth": 40, "lanczos_steps": 1000, "lanczos_starts": 1000}),
-        ("05_landscape", {"epochs": 1000, "seeds": 20}),
-        ("06_speed", {"n_images": 10_000, "repeats": 1000, "n_patches": 49}),
-        ("08_beyond", {"steps": 10_000, "seeds": 100}),
+        ("02_bound", {"seeds": 100, "epochs": 1000}),
+        ("04_hessian", {"depth": 200, "seeds": 20}),
+        ("05_spectrum", {"seeds": 1, "depth": 40, "lanczos_steps": 1000, "lanczos_starts": 1000}),
+        ("06_landscape", {"epochs": 1000, "seeds": 20}),
+        ("10_speed", {"n_images": 10_000, "repeats": 1000, "n_patches": 49}),
+        ("09_beyond", {"steps": 10_000, "seeds": 100}),
     ],
 )
 def test_values_that_ask_for_hours_say_so(name, given):
@@ -339,17 +340,17 @@ def test_values_that_ask_for_hours_say_so(name, given):
 
 def test_what_papermill_adds_of_its_own_passes():
     paths = {"PAPERMILL_INPUT_PATH": "a.ipynb", "PAPERMILL_OUTPUT_PATH": "b.ipynb"}
-    assert not set(chapters.validate_parameters(PATHS["07_controls"], paths)) & set(paths)
+    assert not set(chapters.validate_parameters(PATHS["08_controls"], paths)) & set(paths)
     namespace = {"quantity": "lambda_max", "seeds": 10, "replicas": [1]} | paths
-    chapters.check_parameters("07_controls", dict(namespace))
+    chapters.check_parameters("08_controls", dict(namespace))
     namespace["In"] = ["# Parameters\nPAPERMILL_INPUT_PATH = 'a.ipynb'\nPAPERMILL_OUTPUT_PATH = 'b.ipynb'\n"]
-    chapters.check_parameters("07_controls", namespace)
+    chapters.check_parameters("08_controls", namespace)
 
 
 @pytest.fixture
 def extended(tmp_path, monkeypatch):
     """A copy of chapter 3 with two more parameters, in a folder of its own."""
-    notebook = nbformat.read(PATHS["03_hessian"], as_version=4)
+    notebook = nbformat.read(PATHS["04_hessian"], as_version=4)
     (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     cell.source += '\nmy_note: str = "none"  # of mine\nrate: float = 2 * 0.1  # of mine'
     monkeypatch.chdir(tmp_path)
@@ -362,12 +363,12 @@ def extended(tmp_path, monkeypatch):
 
 
 def test_a_parameter_that_a_reader_adds_to_a_chapter_is_checked_by_its_type(extended):
-    path = extended("03_hessian.ipynb")
+    path = extended("04_hessian.ipynb")
     found = chapters.validate_parameters(path, {"my_note": "a", "rate": "1e-3"})
     assert (found["my_note"], found["rate"]) == ("a", 0.001)
-    with pytest.raises(ValueError, match=r"'rate' of chapter 03_hessian was given 'fast': give a number\."):
+    with pytest.raises(ValueError, match=r"'rate' of chapter 04_hessian was given 'fast': give a number\."):
         chapters.validate_parameters(path, {"rate": "fast"})
-    with pytest.raises(ValueError, match="'depth' of chapter 03_hessian was given 0"):
+    with pytest.raises(ValueError, match="'depth' of chapter 04_hessian was given 0"):
         chapters.validate_parameters(path, {"depth": 0})
 
 
@@ -392,18 +393,18 @@ def test_declared_types_of_a_readers_own_chapter_are_checked(kind, good, bad, al
 
 def test_a_copy_under_another_name_is_told_how_to_have_parameters_of_its_own(extended):
     declared = chapters.declared_parameters(extended("mine.ipynb"))
-    namespace = chapters.validate_parameters(PATHS["03_hessian"], {}) | {"my_note": "a", "rate": 0.1}
-    remedy = "Declare it in the parameters cell of 03_hessian.ipynb, or call chapters.begin with your copy's name."
+    namespace = chapters.validate_parameters(PATHS["04_hessian"], {}) | {"my_note": "a", "rate": 0.1}
+    remedy = "Declare it in the parameters cell of 04_hessian.ipynb, or call chapters.begin with your copy's name."
     with pytest.raises(ValueError, match=re.escape(remedy)):
-        chapters.check_parameters("03_hessian", dict(namespace))
+        chapters.check_parameters("04_hessian", dict(namespace))
     assert list(chapters.check_parameters("mine", dict(namespace))) == list(declared)
 
 
 def test_a_chapter_without_one_of_its_parameters_says_so():
-    namespace = chapters.validate_parameters(PATHS["03_hessian"], {})
+    namespace = chapters.validate_parameters(PATHS["04_hessian"], {})
     del namespace["depth"]
     with pytest.raises(ValueError, match="needs its parameter 'depth': put it back"):
-        chapters.check_parameters("03_hessian", namespace)
+        chapters.check_parameters("04_hessian", namespace)
 
 
 # --- files of parameters ---
@@ -412,19 +413,19 @@ def test_a_chapter_without_one_of_its_parameters_says_so():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"03_hessian:\n\tdepth: 3\n", r"is not readable as YAML \(line 2: found character"),
-        (b"03_hessian: [", "is not readable as YAML"),
-        (b"03_hessian: {depth: \xff}", "is not readable as YAML"),
+        (b"04_hessian:\n\tdepth: 3\n", r"is not readable as YAML \(line 2: found character"),
+        (b"04_hessian: [", "is not readable as YAML"),
+        (b"04_hessian: {depth: \xff}", "is not readable as YAML"),
         (b"1: {depth: 3}", "has no chapter 1: "),
         (b"null: {depth: 3}", "has no chapter None: "),
-        (b"03_hessian: {1: 3}", "has no parameter 1: "),
+        (b"04_hessian: {1: 3}", "has no parameter 1: "),
         (b"[1]: 3", "is not readable as YAML"),
         (b"[]", "must map chapter names to their parameters"),
         (b"0", "must map chapter names to their parameters"),
         (b"depth: 3", "must map chapter names to their parameters"),
-        (b"03_hessian: {depth: 3}\n03_hessian: {depth: 4}", "line 1: '03_hessian' is there twice"),
-        (b"03_hessian: {depth: 3, depth: 4}", "line 1: 'depth' is there twice"),
-        (b"03_hessian: {depth: 2026-01-01}", "'depth' of chapter 03_hessian was given datetime.date"),
+        (b"04_hessian: {depth: 3}\n04_hessian: {depth: 4}", "line 1: '04_hessian' is there twice"),
+        (b"04_hessian: {depth: 3, depth: 4}", "line 1: 'depth' is there twice"),
+        (b"04_hessian: {depth: 2026-01-01}", "'depth' of chapter 04_hessian was given datetime.date"),
     ],
 )
 def test_a_file_of_parameters_that_cannot_be_used_gives_one_sentence(text, says, tmp_path):
@@ -434,7 +435,7 @@ def test_a_file_of_parameters_that_cannot_be_used_gives_one_sentence(text, says,
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "03_hessian:\n", "03_hessian: {}\n"])
+@pytest.mark.parametrize("text", ["", "# nothing\n", "04_hessian:\n", "04_hessian: {}\n"])
 def test_a_file_that_says_nothing_leaves_the_defaults(text, tmp_path):
     (tmp_path / "p.yaml").write_text(text)
     assert chapters.load_parameters(tmp_path / "p.yaml", PATHS) == {name: {} for name in PATHS}

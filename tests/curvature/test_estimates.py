@@ -205,3 +205,26 @@ def test_a_wrong_number_is_named():
         estimates.spectrum(cfg, model.init(cfg, 0), images, np.full((3, 8), 1 / 8))
     with pytest.raises(ValueError, match="choose 1 to 95"):
         estimates.spectrum(cfg, model.init(cfg, 0), images, np.full((12, 8), 1 / 8), top=96)
+
+
+def test_the_coherence_that_e2_expects_is_one_for_circuits_and_patches_that_are_alike():
+    cfg = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=4, shared_bias=False)
+    rng = np.random.default_rng(0)
+    phi = np.asarray(model.init(cfg, 0)["phi"])
+    alike = {"phi": np.broadcast_to(phi[:1], phi.shape)}
+    angles = np.broadcast_to(rng.uniform(0, np.pi, (6, 1, 1)), (6, 8, 8))
+    assert estimates.coherence(cfg, alike, angles, rng.dirichlet(np.ones(4), 6)) == pytest.approx(1)
+
+
+def test_the_coherence_that_e2_expects_compares_the_eigenvalues_of_single_circuits_with_that_of_all():
+    cfg = ModelConfig(n_patches=4, depth=1, n_qubits=4, image_side=8, n_classes=4, shared_bias=False)
+    params, rng = model.init(cfg, 0), np.random.default_rng(1)
+    angles, probabilities = rng.uniform(0, np.pi, (5, 8, 8)), rng.dirichlet(np.ones(4), 5)
+    root = np.sqrt(probabilities)
+    s = np.einsum("ij,jk->ijk", root, np.eye(4)) - root[:, :, None] * probabilities[:, None, :]
+    dense = [
+        np.einsum("ij,iac,jbc->iajb", alike.angles, s, s).reshape(20, 20)
+        for alike in estimates.similarities(cfg, params, angles)
+    ]
+    expected = np.linalg.norm(sum(dense), 2) / sum(np.linalg.norm(matrix, 2) for matrix in dense)
+    assert estimates.coherence(cfg, params, angles, probabilities) == pytest.approx(expected)

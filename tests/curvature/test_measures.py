@@ -19,27 +19,22 @@ LABELS = RNG.integers(0, 4, 24).astype(np.int32)
 
 @pytest.fixture(scope="module", params=[True, False], ids=["bias", "no bias"])
 def case(request):
-    """A point of a small model and its exact Hessian, rows in the order of `ravel_pytree`."""
+    """A point of a small model and its exact Hessian, rows in the order of `cfg.layout`."""
     with jax.enable_x64(True):
         cfg = CFG.model_copy(update={"shared_bias": request.param})
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), model.init(cfg, 3))
         loss = full_data.FullDataLoss(cfg, ANGLES, LABELS, chunk=7)
-        point = loss.at(full_data.flatten(params))
+        point = loss.at(model.flatten(params))
         parts = exact.decompose(cfg, params, ANGLES, LABELS)
-        n_phi = cfg.n_patches * cfg.n_params_per_qnn
-        order = np.r_[n_phi : loss.size, :n_phi]  # the bias first
-        g = (parts.root.T @ parts.root)[np.ix_(order, order)]
-        r = parts.residual[np.ix_(order, order)]
-        yield cfg, loss, point, params, g, r, parts.logit_gradients[..., order]
+        g = parts.root.T @ parts.root
+        yield cfg, loss, point, params, g, parts.residual, parts.logit_gradients
 
 
 def test_every_product_is_that_of_the_dense_matrix(case, x64):
     cfg, loss, point, _, g, r, _ = case
     v = np.random.default_rng(1).standard_normal(loss.size)
-    n_bias, m = loss.size - cfg.n_patches * cfg.n_params_per_qnn, cfg.n_params_per_qnn
     blocks = np.zeros_like(g)
-    for p in range(cfg.n_patches):
-        own = slice(n_bias + p * m, n_bias + (p + 1) * m)
+    for own in cfg.layout.circuits:
         blocks[own, own] = g[own, own]
     for product, matrix in (
         (point.hessian, g + r),
@@ -52,15 +47,15 @@ def test_every_product_is_that_of_the_dense_matrix(case, x64):
 
 def test_the_rows_of_the_root_add_up_to_the_trace_and_random_signs_estimate_it(case, x64):
     cfg, loss, _, params, g, _, _ = case
-    flat = full_data.flatten(params)
+    flat = model.flatten(params)
     rows = np.eye(len(LABELS) * cfg.n_classes).reshape(-1, len(LABELS), cfg.n_classes)
     squares = np.sum([np.square(loss.root_transpose(flat, row)) for row in rows], axis=0)
     np.testing.assert_allclose(squares, np.diag(g), rtol=1e-9, atol=1e-12)
-    n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
+    phi = cfg.layout.phi
     found = measures.traces(loss, flat, probes=100)
     error = found["gauss_newton_trace_phi_error"]
     assert 0 < error < 0.2 * found["gauss_newton_trace_phi"]
-    assert abs(found["gauss_newton_trace_phi"] - np.trace(g[n_bias:, n_bias:])) < 4 * error
+    assert abs(found["gauss_newton_trace_phi"] - np.trace(g[phi, phi])) < 4 * error
     parts = exact.decompose(cfg, params, ANGLES, LABELS, norms=False)
     np.testing.assert_allclose(loss.probabilities(flat), parts.probabilities, rtol=1e-9)
     expected = measures.expected(cfg, params, ANGLES, parts.probabilities)
@@ -81,15 +76,14 @@ def test_class_means_are_those_of_the_classes_that_have_images(case, x64):
     parts = exact.decompose(cfg, params, ANGLES, few, norms=False)
     for point in (
         exact.point(cfg, parts, few),
-        full_data.FullDataLoss(cfg, ANGLES, few, chunk=7).at(full_data.flatten(params)),
+        full_data.FullDataLoss(cfg, ANGLES, few, chunk=7).at(model.flatten(params)),
     ):
         np.testing.assert_allclose(point.class_means(), [own[c == few].mean(0) for c in range(2)], atol=1e-12)
 
 
 def test_measured_columns_agree_with_the_dense_matrix(case, x64):
-    cfg, loss, point, _, g, r, jacobian = case
-    n, m = cfg.n_patches, cfg.n_params_per_qnn
-    n_bias = loss.size - n * m
+    cfg, _, point, _, g, r, jacobian = case
+    bias, phi, own = cfg.layout
     values = np.linalg.eigvalsh(g + r)
     columns, found = measures.spectrum(cfg, point.gradient, point.hessian)
     columns |= measures.gauss_newton(point) | measures.without_bias(cfg, point)
@@ -98,10 +92,9 @@ def test_measured_columns_agree_with_the_dense_matrix(case, x64):
     np.testing.assert_allclose(columns["eigenvalues"][:LEADING], top, atol=2e-3 * top[0])
     assert columns["lambda_min"] == pytest.approx(values[0], abs=2e-3 * top[0])
     assert columns["gauss_newton"] == pytest.approx(np.linalg.eigvalsh(g)[-1], rel=1e-4)
-    assert columns["lambda_max_phi"] == pytest.approx(np.linalg.eigvalsh((g + r)[n_bias:, n_bias:])[-1], rel=1e-4)
+    assert columns["lambda_max_phi"] == pytest.approx(np.linalg.eigvalsh((g + r)[phi, phi])[-1], rel=1e-4)
     if cfg.shared_bias:
-        assert columns["gauss_newton_bias"] == pytest.approx(np.linalg.eigvalsh(g[:n_bias, :n_bias])[-1], rel=1e-4)
-    own = [slice(n_bias + p * m, n_bias + (p + 1) * m) for p in range(n)]
+        assert columns["gauss_newton_bias"] == pytest.approx(np.linalg.eigvalsh(g[bias, bias])[-1], rel=1e-4)
     for name, matrix in (("gauss_newton_blocks", g), ("residual_blocks", r)):
         exact = [np.linalg.eigvalsh(matrix[s, s])[-1] for s in own]
         np.testing.assert_allclose(columns[name], exact, rtol=3e-2)
@@ -143,7 +136,7 @@ def test_products_agree_with_those_of_the_matrices_without_automatic_differentia
 def test_refining_lowers_the_gradient_and_never_returns_a_worse_point(case, x64):
     _, loss, point, params, *_ = case
     before = np.linalg.norm(point.gradient)
-    refined, how = measures.refine(loss, full_data.flatten(params), before)
+    refined, how = measures.refine(loss, model.flatten(params), before)
     assert np.linalg.norm(loss.gradient(refined)) == pytest.approx(before / how["refine_fall"])
     assert how["refine_fall"] > 1
     assert how["refine_steps"] <= measures.REFINE_STEPS
@@ -226,7 +219,7 @@ def test_copies_of_one_circuit_on_one_window_have_exactly_one_nth_of_its_curvatu
     for n in (1, 9):
         cfg = one.model_copy(update={"n_patches": n})
         point = full_data.FullDataLoss(cfg, ANGLES, LABELS).at(
-            full_data.flatten(start | {"phi": np.tile(start["phi"], (n, 1))})
+            model.flatten(start | {"phi": np.tile(start["phi"], (n, 1))})
         )
         found[n] = measures.without_bias(cfg, point)
     assert 9 * found[9]["lambda_max_phi"] == pytest.approx(found[1]["lambda_max_phi"], rel=1e-5)

@@ -25,7 +25,10 @@ def test_the_lines_of_the_overview_are_named_by_their_depth():
 
 def test_the_named_line_and_the_points_of_the_coherence_are_named():
     table = pd.DataFrame({"n_patches": [4, 4, 9], "where": ["trained", "start", "start"], "coherence": [0.7, 0.4, 0.3]})
+    table = table.assign(redrawn_coherence=[0.8, np.nan, np.nan], expected_coherence=0.9)
     lines = series(figures.coherence(table))
     np.testing.assert_allclose(lines.get_group("1/n").y, [1 / 4, 1 / 9])
     np.testing.assert_array_equal(lines.get_group("trained").y, [0.7])
     np.testing.assert_array_equal(lines.get_group("start").y, [0.4, 0.3])
+    np.testing.assert_array_equal(lines.get_group("blocks drawn anew").y, [0.8])
+    np.testing.assert_array_equal(lines.get_group("E2").y, [0.9])

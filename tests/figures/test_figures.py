@@ -121,3 +121,17 @@ def test_densities_are_shares_beyond_a_level_with_the_negative_side_of_the_hessi
     levels, share = negative.lines[0].get_data()
     np.testing.assert_allclose(share[levels < 0.9], 0.25)
     assert "nats per rad" in negative.get_xlabel()
+
+
+def test_the_front_page_shows_every_run_against_its_estimate_and_the_mean_beside_the_sum():
+    rows = pd.DataFrame({"n_patches": [1, 4, 9], "lambda_max": [5.0, 2, 1], "expected_lambda_max": [4.0, 2, 1]})
+    ways = {name: pd.DataFrame({"n_patches": [4, 9], "scaled": [4.0 * way, 9.0]}) for name, way in
+            (("mean", 3), ("sum", 1))}  # fmt: skip
+    left, right = figures.main_result({"stored": rows, "paper": rows[1:]}, ways).axes
+    shown = [np.c_[line.get_data()] for line in left.lines if line.get_linestyle() == "None" and len(line.get_xdata())]
+    wanted = pd.concat([rows, rows[1:]])[["expected_lambda_max", "lambda_max"]].to_numpy()
+    assert sorted(map(tuple, np.concatenate(shown))) == sorted(map(tuple, wanted))
+    lines = [line.get_ydata() for line in right.lines if line.get_linestyle() != "None"]
+    np.testing.assert_allclose(lines, [[3, 1], [1, 1]])
+    assert {text.get_text().strip() for text in right.texts} == {"mean", "sum"}
+    assert all("nats per rad" in label for label in (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()))

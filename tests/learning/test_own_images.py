@@ -12,7 +12,7 @@ from patchscape import cli, config
 from patchscape.learning import data, model, training
 from patchscape.numerics import products
 from patchscape.store import files, grids, records
-from patchscape.study import jobs
+from patchscape.study import jobs, verification
 
 RNG = np.random.default_rng(0)
 PIXELS, LABELS = RNG.uniform(0, 1, (240, 4, 4)), np.arange(240) % 2
@@ -84,7 +84,7 @@ def test_a_run_that_says_to_be_of_a_known_data_set_and_is_not_is_refused_by_ever
             with pytest.raises(ValueError, match=sentence):
                 what()
         records.write(curvature_file, {"train_loss": np.ones(1), "lambda_max": np.ones(1)}, measured)
-        for what in (lambda: jobs.verify(path), lambda: jobs.complete(job, tmp_path)):  # noqa: B023
+        for what in (lambda: verification.verify(path), lambda: jobs.complete(job, tmp_path)):  # noqa: B023
             with pytest.raises(ValueError, match=sentence):
                 what()
 
@@ -220,7 +220,7 @@ def test_a_missing_part_and_impossible_numbers_are_named():
 
 @pytest.mark.parametrize(("side", "classes", "share"), [(8, 4, 1), (10, 3, 0.64), (28, 7, 4 / 49)])
 def test_in_the_example_of_chapter_8_only_the_pictures_and_labels_need_replacing(side, classes, share):
-    notebook = json.loads((Path(__file__).parents[2] / "chapters" / "08_beyond.ipynb").read_text())
+    notebook = json.loads((Path(__file__).parents[2] / "chapters" / "09_beyond.ipynb").read_text())
     (cell,) = (c["source"] for c in notebook["cells"] if "data.from_arrays(\n" in "".join(c["source"]))
     lines = "".join(cell).splitlines()
     code = "\n".join(lines[5 : next(i for i, line in enumerate(lines) if line.startswith("found ="))])

@@ -6,6 +6,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 
+from patchscape import tables
 from patchscape.circuit import ansatz
 from patchscape.config import ModelConfig
 from patchscape.learning import data, model
@@ -86,3 +87,37 @@ def test_shots_scatter_about_the_exact_curvature_and_more_shots_scatter_less():
     spread = found.curvature.std()
     assert spread[10000] < spread[100]
     assert abs(found.curvature.mean()[10000] - found.curvature.mean()[0]) < 5 * spread[10000]
+
+
+def test_runs_are_read_where_they_are_stored_and_trained_where_one_is_missing(tmp_path, monkeypatch):
+    quick = beyond.KINDS["tanh"]._replace(patches=(1, 4), steps=3)
+    monkeypatch.setitem(beyond.KINDS, "tanh", quick)
+    monkeypatch.setattr(beyond, "SEEDS", (0, 1))
+    monkeypatch.setenv("PATCHSCAPE_DATA", str(tmp_path))
+    images = beyond.images_of("tanh", 60)
+    monkeypatch.setattr(beyond, "images_of", lambda kind: images)
+    file = beyond.store("tanh", "mean", tmp_path / "results" / "beyond")
+    kept = tables.beyond.table()
+    assert kept[["kind", "aggregation"]].drop_duplicates().to_numpy().tolist() == [["tanh", "mean"]]
+    read = beyond.read_or_train("tanh", images, [4, 1], seeds=[1], steps=3)
+    assert read.stored.all()
+    assert read.n_patches.tolist() == [4, 1]
+    fresh = beyond.read_or_train("tanh", images, [4], seeds=[1, 2], steps=3)  # seed 2 is not stored
+    assert not fresh.stored.any()
+    assert fresh.lambda_max[0] == pytest.approx(read.lambda_max[0], rel=1e-3)
+    other = images._replace(train_angles=images.train_angles / 2)
+    assert not beyond.read_or_train("tanh", other, [4], seeds=[1], steps=3).stored.any()
+    written = file.stat().st_mtime_ns
+    assert beyond.store("tanh", "mean", file.parent).stat().st_mtime_ns == written
+    monkeypatch.setitem(beyond.KINDS, "tanh", quick._replace(steps=4))
+    with pytest.raises(ValueError, match="holds runs of other settings: delete it and make it anew"):
+        beyond.store("tanh", "mean", file.parent)
+
+
+def test_the_stored_runs_are_those_that_the_chapter_asks_for():
+    for kind, way in beyond.STORED:
+        own = beyond.KINDS[kind]
+        settings = beyond._settings(kind, beyond.images_of(kind), own.steps, way)
+        found = tables.beyond.matching(settings, patches=own.patches, noise=own.noise, seeds=beyond.SEEDS)
+        assert len(found) == len(own.patches) * len(own.noise) * len(beyond.SEEDS)
+        assert (found.residual < 1e-3 * found.lambda_max).all()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from patchscape.numerics import statistics
 
@@ -165,3 +166,14 @@ def test_correlation_between_and_within_groups_are_told_apart():
     assert between.value > 0.8
     assert within.value == pytest.approx(-1)
     assert np.isnan(statistics.rank_correlation(table[table.seed < 2], "x", "y", ("g",)).value)
+
+
+def test_the_interval_of_a_share_covers_the_truth_at_least_as_often_as_it_says():
+    trials, count = np.arange(31), 30
+    found = [statistics.share([True] * k + [False] * (count - k)) for k in trials]
+    assert found[29].text() == "0.97 [0.83, 1.00]"
+    for truth in (0.02, 0.3, 0.5, 0.9):
+        covered = np.array([fit.low <= truth <= fit.high for fit in found])
+        assert statistics.LEVEL <= binom.pmf(trials, count, truth) @ covered < 1
+    with pytest.raises(ValueError, match="at least one case"):
+        statistics.share([])

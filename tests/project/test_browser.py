@@ -56,7 +56,7 @@ def test_a_figure_wider_than_a_phone_says_so_and_its_caption_stays(visit):
 
 
 def test_code_wider_than_its_column_fades_out_where_it_goes_on(visit):
-    page, _ = visit("chapters/07_controls", width=390)
+    page, _ = visit("chapters/08_controls", width=390)
     code = page.locator(".tag_parameters pre")
     faded = "e => getComputedStyle(e).maskImage !== 'none'"
     page.wait_for_function(f"() => ({faded})(document.querySelector('.tag_parameters pre'))")
@@ -103,7 +103,7 @@ def test_search_finds_a_chapter_from_the_file_system(visit):
     page.goto(page.url + "?q=eigenvalue")
     page.wait_for_selector("#search-results li a", timeout=20_000)
     found = page.locator("#search-results li a").evaluate_all("links => links.map(a => a.href)")
-    assert any("chapters/03_hessian.html" in address for address in found)
+    assert any("chapters/04_hessian.html" in address for address in found)
 
 
 def test_folded_code_opens_with_one_click_and_has_a_copy_button(visit):
@@ -123,7 +123,7 @@ def test_a_chapter_can_be_downloaded_as_the_notebook_it_is(visit):
 
 
 def test_a_figure_leads_to_the_files_behind_it(visit):
-    page, _ = visit("chapters/07_controls")
+    page, _ = visit("chapters/08_controls")
     page.locator("#fig-controls-lambda a.figure-data").click()
     row = page.locator("tr", has=page.locator("#data-fig-controls-lambda"))
     assert page.url.endswith("status.html#data-fig-controls-lambda")

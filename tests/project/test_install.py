@@ -111,4 +111,4 @@ def test_an_empty_name_of_the_data_folder_is_none(monkeypatch):
 def test_without_papermill_chapters_say_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "papermill.inspection", None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[book\]'"):
-        chapters.declared_parameters(ROOT / "chapters" / "03_hessian.ipynb")
+        chapters.declared_parameters(ROOT / "chapters" / "04_hessian.ipynb")

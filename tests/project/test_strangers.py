@@ -232,7 +232,7 @@ def test_text_that_is_no_day_and_no_number_is_not_yaml(value, tmp_path):
     with pytest.raises(ValueError, match="the value is not YAML") as refused:
         chapters.read_values([f"depth={value}"])
     assert len(str(refused.value)) < 200
-    (tmp_path / "odd.yaml").write_text(f"03_hessian:\n  depth: {value}\n")
+    (tmp_path / "odd.yaml").write_text(f"04_hessian:\n  depth: {value}\n")
     with pytest.raises(ValueError, match=r"odd\.yaml is not readable as YAML"):
         chapters.load_parameters(tmp_path / "odd.yaml", {})
 
@@ -245,5 +245,5 @@ def test_a_damaged_chapter_is_named(text, tmp_path):
 
 
 def test_truth_is_no_number_in_numpy_either():
-    with pytest.raises(ValueError, match=r"'depth' of chapter 03_hessian was given .*True.*: give a whole number"):
-        chapters.validate_parameters("chapters/03_hessian.ipynb", {"depth": np.bool_(True)})
+    with pytest.raises(ValueError, match=r"'depth' of chapter 04_hessian was given .*True.*: give a whole number"):
+        chapters.validate_parameters("chapters/04_hessian.ipynb", {"depth": np.bool_(True)})

@@ -17,7 +17,7 @@ from patchscape import cli, config, tables
 from patchscape.learning import data
 from patchscape.live import sweeps
 from patchscape.store import files, grids, records
-from patchscape.study import jobs, whole
+from patchscape.study import jobs, verification, whole
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_file_of_older_code_is_completed(done, tmp_path):
     older = {name: value for name, value in whole.arrays.items() if name not in new}
     records.write(path, older, whole.meta)
     with pytest.raises(ValueError, match=r"has no losses: add them"):
-        jobs.verify(files.paths(JOB, tmp_path)[0])
+        verification.verify(files.paths(JOB, tmp_path)[0])
     assert jobs.complete(JOB, tmp_path) == path
     now = records.read(path)
     assert set(now.arrays) == set(whole.arrays)
@@ -275,9 +275,9 @@ def test_the_table_has_a_row_for_every_seed_and_a_diverged_run_is_in_it(done, tm
 def test_verify_recomputes_a_minimum_and_notices_another_number(done, tmp_path):
     run_file, curvature_file = copied(done, tmp_path)
     for number in range(2):
-        found = jobs.verify(run_file, number)
-        assert found["train_loss_difference"] < jobs.SAME_LOSS
-        assert found["lambda_max_difference"] < jobs.SAME_TOP
+        found = verification.verify(run_file, number)
+        assert found.differences["train_loss"] < verification.SAME_LOSS
+        assert found.differences["lambda_max"] < verification.SAME_TOP
     asked = CliRunner().invoke(cli.app, ["verify", str(run_file), "--sample", "1"])
     assert asked.exit_code == 0, asked.output
     assert re.search(r"1 minima agree, loss to \de[-+]\d+ and lambda_max to \de[-+]\d+", asked.output)
@@ -298,9 +298,9 @@ def test_a_stored_minimum_drawn_at_random_has_the_stored_loss_and_eigenvalue(opt
     rng = np.random.default_rng()
     path = files[rng.integers(len(files))]
     number = int(rng.integers(len(records.read(path).meta["seeds"])))
-    found = jobs.verify(path, number)
-    assert found["train_loss_difference"] < jobs.SAME_LOSS, f"{path} number {number}"
-    assert found["lambda_max_difference"] < jobs.SAME_TOP, f"{path} number {number}"
+    found = verification.verify(path, number)
+    assert found.differences["train_loss"] < verification.SAME_LOSS, f"{path} number {number}"
+    assert found.differences["lambda_max"] < verification.SAME_TOP, f"{path} number {number}"
 
 
 def test_every_grid_names_its_jobs_once_and_its_configurations_are_sound():

@@ -29,18 +29,18 @@ def case(request):
 def test_at_the_trained_blocks_every_column_is_that_of_the_dense_matrix(case):
     cfg, params, angles, _, parts = case
     found = redrawn.at(cfg, params, 3, angles, parts.probabilities, draws=1)
-    m, size = cfg.n_params_per_qnn, cfg.n_patches * cfg.n_params_per_qnn
+    bias, phi, circuits = cfg.layout
     g = parts.root.T @ parts.root
     values = lambda matrix: np.linalg.eigvalsh(matrix)[::-1]  # noqa: E731
     close = {"rtol": 1e-4, "atol": 1e-4 * values(g)[0]}  # as exact as `redrawn` asks Lanczos to be
     np.testing.assert_allclose(found["eigenvalues"][0, :12], values(g)[:12], **close)
-    np.testing.assert_allclose(found["eigenvalues_phi"][0, :12], values(g[:size, :size])[:12], **close)
-    blocks = [values(g[p * m : (p + 1) * m, p * m : (p + 1) * m])[0] for p in range(cfg.n_patches)]
+    np.testing.assert_allclose(found["eigenvalues_phi"][0, :12], values(g[phi, phi])[:12], **close)
+    blocks = [values(g[own, own])[0] for own in circuits]
     np.testing.assert_allclose(found["gauss_newton_blocks"][0], blocks, **close)
-    assert found["trace_phi"][0] == pytest.approx(np.trace(g[:size, :size]), rel=1e-4)
+    assert found["trace_phi"][0] == pytest.approx(np.trace(g[phi, phi]), rel=1e-4)
     if cfg.shared_bias:
-        assert found["gauss_newton_bias"][0] == pytest.approx(values(g[size:, size:])[0], rel=1e-4)
-        assert found["trace_bias"][0] == pytest.approx(np.trace(g[size:, size:]), rel=1e-4)
+        assert found["gauss_newton_bias"][0] == pytest.approx(values(g[bias, bias])[0], rel=1e-4)
+        assert found["trace_bias"][0] == pytest.approx(np.trace(g[bias, bias]), rel=1e-4)
     else:
         assert np.isnan(found["gauss_newton_bias"]).all()
     assert found["eigenvalues"].shape == (3, TOP)

@@ -31,7 +31,7 @@ def test_every_picture_passes_through_the_stored_minimum(made):
     record, run = records.read(files.paths(JOB, made / "landscapes")[0]), records.read(files.paths(JOB, made)[0])
     a = {name: value[0] for name, value in record.arrays.items()}
     loss = run.arrays["train_loss"][0, run.arrays["minimum_epoch"][0]]
-    middle = views.POINTS // 2
+    middle = columns.POINTS // 2
     for name in ("pca_near", "eigen", "random_0", "random_1"):
         assert a[f"{name}/loss"][middle, middle] == pytest.approx(loss, rel=1e-4), name
     for name in columns.LINES:
@@ -125,7 +125,7 @@ def test_two_calls_on_one_file_take_turns_and_lose_nothing(tmp_path, monkeypatch
     def slow(run, record, number):
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(timeout=1)  # reached by both only if neither waits for the other
-        return {"number": np.float32(number)}
+        return {"retrained_difference": np.float32(number)}
 
     monkeypatch.setattr(views, "_views", slow)
     run_file = files.paths(JOB, tmp_path)[0]
@@ -137,4 +137,4 @@ def test_two_calls_on_one_file_take_turns_and_lose_nothing(tmp_path, monkeypatch
         call.join()
     record = records.read(files.paths(JOB, tmp_path / "out")[0])
     assert sorted(record.meta["seeds"]) == [0, 1]
-    assert record.arrays["number"].tolist() == record.meta["seeds"]
+    assert record.arrays["retrained_difference"].tolist() == record.meta["seeds"]

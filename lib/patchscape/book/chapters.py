@@ -150,7 +150,7 @@ class Chapter:
 
         Args:
             fig: the figure.
-            name: stable file stem, such as "03-lambda-against-n".
+            name: stable file stem, such as "04-lambda-against-n".
 
         Returns:
             The figure.
@@ -162,7 +162,7 @@ class Chapter:
 
 def _execution() -> int:
     """The number of the cell that runs, as in its brackets; 0 outside of notebooks."""
-    ipython = sys.modules.get("IPython")
+    ipython: Any = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
     return shell.execution_count if hasattr(shell, "kernel") else 0
 
@@ -170,7 +170,7 @@ def _execution() -> int:
 def begin(chapter: str, namespace: MutableMapping[str, Any]) -> Chapter:
     """Checks the parameters of a running chapter, then sets the style of its figures.
 
-    Each chapter calls `book = chapters.begin("03_hessian", globals())` first thing after its parameters cell.
+    Each chapter calls `book = chapters.begin("04_hessian", globals())` first thing after its parameters cell.
 
     Args:
         chapter: the chapter's name (file name without ending).
@@ -318,7 +318,7 @@ def _places(cells: Sequence[Any]) -> list[str]:
     return places
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Any) -> str:
     """One sentence for an error in a chapter: what a check says, or the kind of error before what it says."""
     if not hasattr(error, "ename"):
         return "its kernel died; most likely, the machine ran out of memory."
@@ -343,7 +343,7 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
         content = yaml.load(Path(params_file).read_text(encoding="utf-8"), _Loader)
     except _NO_YAML as error:
         mark = getattr(error, "problem_mark", None)
-        reason = f"line {mark.line + 1}: {error.problem}" if mark else " ".join(str(error).split())
+        reason = f"line {mark.line + 1}: {getattr(error, 'problem', error)}" if mark else " ".join(str(error).split())
         raise ValueError(
             f"{params_file} is not readable as YAML ({reason}): write it as params/quick.yaml is."
         ) from None
@@ -361,7 +361,7 @@ def choose(given: Iterable[str], chapters: Mapping[str, Path]) -> dict[str, Path
     """Selects chapters by what a reader calls them.
 
     Args:
-        given: numbers or names, such as 3, 03 or 03_hessian.
+        given: numbers or names, such as 3, 03 or 04_hessian.
         chapters: the chapters by name, as from `find_chapters`.
 
     Returns:

@@ -92,9 +92,9 @@ def _entry(item: tables.runs.Stored, landscapes: Mapping) -> dict[str, Any]:
     entry |= {name: _rounded(arrays[name]) for name in ("train_loss", "test_loss", "test_accuracy")}
     for name in ("lambda_max", "lambda_min", "gradient_norm", "eigenvalues", "all_eigenvalues"):
         entry[name] = _rounded(found[name]) if name in found else None
-    record = landscapes.get((cfg.n_patches, cfg.depth))
-    for number, seed in enumerate(record.meta["seeds"] if record else []):
-        entry["views"][str(seed)] = _view({name: value[number] for name, value in record.arrays.items()})
+    if record := landscapes.get((cfg.n_patches, cfg.depth)):
+        for number, seed in enumerate(record.meta["seeds"]):
+            entry["views"][str(seed)] = _view({name: value[number] for name, value in record.arrays.items()})
     return entry
 
 

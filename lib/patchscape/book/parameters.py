@@ -124,7 +124,7 @@ class Architecture(Chapter):
             )
 
 
-class Theory(Chapter):
+class Bound(Chapter):
     """Chapter 2."""
 
     patches: Several[Patches]
@@ -153,8 +153,14 @@ class Theory(Chapter):
         return self.seeds * sum(work) / RATE
 
 
-class Hessian(Chapter):
+class Size(Chapter):
     """Chapter 3."""
+
+    layers: _within(int, 0, 17)  # the deepest stored models have 18
+
+
+class Hessian(Chapter):
+    """Chapter 4."""
 
     n_patches: Patches
     patches: Several[Patches]
@@ -175,7 +181,7 @@ class Hessian(Chapter):
 
 
 class Spectrum(Chapter):
-    """Chapter 4."""
+    """Chapter 5."""
 
     n_patches: Patches
     depth: Depth
@@ -220,7 +226,7 @@ class Spectrum(Chapter):
 
 
 class Landscape(Chapter):
-    """Chapter 5."""
+    """Chapter 6."""
 
     n_patches: Patches
     patches: Several[Patches]
@@ -242,7 +248,7 @@ class Landscape(Chapter):
 
 
 class Speed(Chapter):
-    """Chapter 6."""
+    """Chapter 10."""
 
     n_patches: Patches
     depths: Several[Depth]
@@ -258,7 +264,7 @@ class Speed(Chapter):
 
 
 class Controls(Chapter):
-    """Chapter 7."""
+    """Chapter 8."""
 
     quantity: Literal["lambda_max", "gauss_newton"]
     seeds: _within(int, 5, 10)  # ten are stored; below five, values are shown in place of intervals
@@ -274,7 +280,7 @@ class Controls(Chapter):
 
 
 class Beyond(Chapter):
-    """Chapter 8."""
+    """Chapter 9."""
 
     patches: Annotated[Several[Patches], Field(min_length=2)]  # an exponent of n needs two
     seeds: Seeds
@@ -289,27 +295,35 @@ class Beyond(Chapter):
             {"depth": 2, "n_qubits": 4, "image_side": 8, "n_classes": 8},
             {"n_qubits": 2, "image_side": 4, "n_classes": 4},
         )
-        return [ModelConfig(n_patches=n, **size) for size in sizes for n in self.patches]
+        chosen = zip(sizes, (self.patches, self._noisy()), strict=True)
+        return [ModelConfig(n_patches=n, **size) for size, own in chosen for n in own]
+
+    def _noisy(self) -> list[int]:
+        return [n for n in self.patches if n in (1, 4, 9)]  # 2 x 2 patches of 4 x 4 pixels
 
     def _check(self, models: list[ModelConfig]) -> None:
+        if len(self._noisy()) < 2:
+            raise ValueError(
+                f"patches={self.patches} has fewer than two of 1, 4 and 9, which the noisy circuits take: give two."
+            )
         if 0 not in self.noise:
             raise ValueError(f"noise={self.noise} has no 0, where shots are simulated: give 0 as well.")
 
     def _seconds(self) -> float:
-        """Three functions of a patch, the noisy circuit, and the measurements."""
+        """Three functions of a patch with mean and sum, the noisy circuit, and the measurements."""
         passes = 4 * self.steps + 8 * 40
         circuits = (
-            3
+            6
             * passes
             * sum(_operations(cfg, self.n_images, self.n_images) for cfg in self._models()[: len(self.patches)])
         )
-        noisy = len(self.noise) * passes / 2 * sum(self.patches) * 2e6  # of 100 images, some sixty channels each
-        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self.patches) * 2000
+        noisy = len(self.noise) * passes / 2 * sum(self._noisy()) * 2e6  # of 100 images, some sixty channels each
+        measured = 3 * self.repeats * sum(self.shots) * 40 * max(self._noisy()) * 2000
         return (self.seeds * (circuits + noisy) + measured) / RATE
 
 
 class PaperSize(Chapter):
-    """Chapter 9."""
+    """Chapter 7."""
 
     n_patches: Patches
     depth: Depth
@@ -339,14 +353,15 @@ class PaperSize(Chapter):
 
 CHAPTERS: dict[str, type[Chapter]] = {
     "01_architecture": Architecture,
-    "02_theory": Theory,
-    "03_hessian": Hessian,
-    "04_spectrum": Spectrum,
-    "05_landscape": Landscape,
-    "06_speed": Speed,
-    "07_controls": Controls,
-    "08_beyond": Beyond,
-    "09_paper_size": PaperSize,
+    "02_bound": Bound,
+    "03_size": Size,
+    "04_hessian": Hessian,
+    "05_spectrum": Spectrum,
+    "06_landscape": Landscape,
+    "07_paper_size": PaperSize,
+    "08_controls": Controls,
+    "09_beyond": Beyond,
+    "10_speed": Speed,
 }
 
 # Parameters that a reader adds to a chapter, or a chapter of the reader's own, have no more than a declared type.
@@ -358,7 +373,7 @@ def check_values(chapter: str, values: Mapping[str, Any], declared: Mapping[str,
     """Checks all parameters of a chapter, and warns if they ask for hours.
 
     Args:
-        chapter: the chapter's name, "03_hessian".
+        chapter: the chapter's name, "04_hessian".
         values: of its parameters.
         declared: what the parameters cell says of them, from `chapters.declared_parameters`.
 

@@ -15,6 +15,8 @@ from patchscape.store import files, grids
 _RUNS = {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues", "ensemble", "pca"))}
 # What the readers called in chapters open: folders of data/results, or files below data.
 _READERS = {
+    "beyond.read_or_train": {"beyond"},
+    "tables.beyond.table": {"beyond"},
     "sweeps.hessian_sweep": {"chapters"},
     "sweeps.train_or_read": {"chapters"},
     "tables.published.eigenvalues": {"published/eigenvalues.csv"},
@@ -145,8 +147,9 @@ def _changed(statement: ast.stmt) -> Iterable[str]:
         changes = (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)) or (
             isinstance(node, ast.Attribute) and node.attr in _MUTATORS
         )
-        if changes and isinstance(node.value, ast.Name):
-            yield node.value.id
+        changed = getattr(node, "value", None) if changes else None
+        if isinstance(changed, ast.Name):
+            yield changed.id
 
 
 def _stored_grids() -> set[str]:

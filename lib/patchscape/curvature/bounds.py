@@ -8,7 +8,6 @@ H = G + R, and R is block diagonal over circuits.
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from patchscape import law
@@ -41,6 +40,7 @@ class Terms(NamedTuple):
         gauss_newton_trace: trace of G on phi.
         typical_trace: what E1 expects it to be.
         expected_lambda_max: what E2 expects the largest eigenvalue of G on phi to be.
+        expected_coherence: what E2 expects the coherence to be.
         hessian: (n m, n m), the whole matrix on phi.
         block_norms: (n, n), spectral norms of the blocks H_pp'.
     """
@@ -64,6 +64,7 @@ class Terms(NamedTuple):
     gauss_newton_trace: float
     typical_trace: float
     expected_lambda_max: float
+    expected_coherence: float
     hessian: np.ndarray
     block_norms: np.ndarray
 
@@ -72,7 +73,7 @@ def _top(matrix: np.ndarray) -> float:
     return float(np.linalg.eigvalsh(matrix)[-1])
 
 
-def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: jax.Array) -> Terms:
+def evaluate(cfg: ModelConfig, params: model.Params, angles: model.Array, labels: model.Array) -> Terms:
     """Evaluates every term of the bounds at one point.
 
     Args:
@@ -85,11 +86,10 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         The terms.
     """
     n, m, k = cfg.n_patches, cfg.n_params_per_qnn, cfg.n_classes
-    size = n * m
-    d = exact.decompose(cfg, params, angles, labels)
-    x, x_bias = d.root[:, :size], d.root[:, size:]
+    d, at = exact.decompose(cfg, params, angles, labels), cfg.layout
+    x, x_bias = d.root[:, at.phi], d.root[:, at.bias]
     gauss_newton = x.T @ x
-    hessian = gauss_newton + d.residual[:size, :size]
+    hessian = gauss_newton + d.residual[at.phi, at.phi]
     tiles = hessian.reshape(n, m, n, m).transpose(0, 2, 1, 3)
     g_blocks = np.array([_top(gauss_newton.reshape(n, m, n, m)[p, :, p]) for p in range(n)])
     r_blocks = np.array([_top(block[:m, :m]) for block in d.residual_blocks])
@@ -115,6 +115,7 @@ def evaluate(cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: 
         gauss_newton_trace=float(np.trace(gauss_newton)),
         typical_trace=float(law.trace(impurity, n, cfg.factor, m, cfg.n_qubits)),
         expected_lambda_max=float(estimates.spectrum(cfg, params, angles, d.probabilities, top=1).phi[0]),
+        expected_coherence=estimates.coherence(cfg, params, angles, d.probabilities),
         hessian=hessian,
         block_norms=np.linalg.norm(tiles, 2, axis=(2, 3)),
     )

@@ -49,7 +49,7 @@ class Similarity(NamedTuple):
     pixels: np.ndarray
 
 
-def similarities(cfg: ModelConfig, params: model.Params, angles: np.ndarray) -> Iterator[Similarity]:
+def similarities(cfg: ModelConfig, params: model.Params, angles: model.Array) -> Iterator[Similarity]:
     """Yields `similarity` of images (N, side, side), bias added, for one circuit after the other."""
     patches = np.asarray(model.shifted_patches(cfg, params, angles))
     return (similarity(cfg, phi, patch) for phi, patch in zip(params["phi"], patches, strict=True))
@@ -168,7 +168,7 @@ def _products_of_others(values: np.ndarray) -> np.ndarray:
 def spectrum(
     cfg: ModelConfig,
     params: model.Params,
-    angles: np.ndarray,
+    angles: model.Array,
     probabilities: np.ndarray,
     *,
     top: int = 20,
@@ -218,13 +218,28 @@ def spectrum(
     return Expected(phi, every, float(unsure[used].sum() / unsure.sum()))
 
 
+def coherence(cfg: ModelConfig, params: model.Params, angles: model.Array, probabilities: np.ndarray) -> float:
+    """Coherence of the circuits on phi that E2 expects, with mean matrices in the place of those at one point.
+
+    Args:
+        cfg: the model.
+        params: as from `model.init`; only the angles of the encodings and the bias are used.
+        angles: (N, side, side) in rad.
+        probabilities: (N, C), the model's, for these images; not all of them certain.
+
+    Returns:
+        The largest eigenvalue of the sum over circuits of the means of X_p X_p^T, over the sum of theirs.
+    """
+    probabilities = np.asarray(probabilities, np.float64)
+    kernels = [alike.angles for alike in similarities(cfg, params, angles)]
+    blocks = np.array([_largest(kernel, probabilities, 1)[0] for kernel in kernels])
+    return float(law.coherence(_largest(np.sum(kernels, 0), probabilities, 1)[0], blocks))
+
+
 def _largest(kernel: np.ndarray, pi: np.ndarray, top: int) -> np.ndarray:
     """Largest eigenvalues (top,) of the matrix with blocks kernel_ij S_i S_j^T, S^T S = A, from pi (N, C)."""
-    root = np.sqrt(pi)
 
     def product(v: np.ndarray) -> np.ndarray:
-        v = v.reshape(pi.shape)
-        v = kernel @ (root * v - pi * np.sum(root * v, 1, keepdims=True))
-        return (root * v - root * np.sum(pi * v, 1, keepdims=True)).ravel()
+        return law.softmax_root(pi, kernel @ law.softmax_root_transpose(pi, v.reshape(pi.shape))).ravel()
 
     return spectra.lanczos(product, pi.size, seed=0, max_steps=pi.size, top=top, tol=TOLERANCE).values[0, :top]

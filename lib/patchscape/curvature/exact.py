@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from patchscape import law
 from patchscape.circuit import simulator
 from patchscape.circuit.derivatives import circuit_derivatives
 from patchscape.config import ModelConfig
@@ -17,8 +18,7 @@ from patchscape.learning import model
 class Decomposition(NamedTuple):
     """The exact Hessian as H = G + R, from one circuit at a time.
 
-    Rows and columns are phi (circuit by circuit), then the bias, row by row, if there is one. The order differs from
-    `ravel_pytree`, which puts the bias first.
+    Rows and columns are in the order of `ModelConfig.layout`.
 
     Attributes:
         loss: mean cross-entropy, nats.
@@ -58,17 +58,15 @@ class Decomposition(NamedTuple):
         return out
 
 
-def own_parameters(cfg: ModelConfig) -> tuple[np.ndarray, int]:
-    """Returns which parameters each circuit depends on (n, M), and how many there are, as `Decomposition` has them."""
-    n_phi = cfg.n_patches * cfg.n_params_per_qnn
-    own = np.arange(n_phi).reshape(cfg.n_patches, -1)
-    if not cfg.shared_bias:
-        return own, n_phi
-    return np.concatenate([own, n_phi + model.patch_pixels(cfg)], 1), n_phi + cfg.image_side**2
+def own_parameters(cfg: ModelConfig) -> np.ndarray:
+    """Returns which parameters each circuit depends on (n, M), as `Decomposition` has them."""
+    every = np.arange(cfg.n_params)
+    own = np.stack([every[circuit] for circuit in cfg.layout.circuits])
+    return np.concatenate([own, every[cfg.layout.bias][model.patch_pixels(cfg)]], 1) if cfg.shared_bias else own
 
 
 def decompose(
-    cfg: ModelConfig, params: model.Params, angles: jax.Array, labels: jax.Array, *, norms: bool = True
+    cfg: ModelConfig, params: model.Params, angles: model.Array, labels: model.Array, *, norms: bool = True
 ) -> Decomposition:
     """Computes the exact Hessian and its two parts.
 
@@ -86,11 +84,12 @@ def decompose(
     """
     m, k, factor = cfg.n_params_per_qnn, cfg.n_classes, cfg.factor
     patches = np.asarray(model.shifted_patches(cfg, params, jnp.asarray(angles)))
-    z = factor * sum(_outputs(cfg, phi, x) for phi, x in zip(params["phi"], patches, strict=True))
+    every = [_outputs(cfg, phi, x) for phi, x in zip(params["phi"], patches, strict=True)]
+    z = factor * jnp.stack(every).sum(0)
     probability = np.asarray(jax.nn.softmax(z), np.float64)
     labels = np.asarray(labels)
     r = probability - np.eye(k)[labels]
-    count, (indices, size) = len(r), own_parameters(cfg)
+    count, size, indices = len(r), cfg.n_params, own_parameters(cfg)
     jacobian, blocks, largest = np.zeros((count, k, size)), [], []
     for own, phi, x in zip(indices, params["phi"], patches, strict=True):
         j, second = circuit_derivatives(cfg, np.asarray(phi), x, r / count)
@@ -114,7 +113,7 @@ def decompose(
 
 
 def point(cfg: ModelConfig, parts: Decomposition, labels: np.ndarray) -> Point:
-    """Makes of the exact matrices what `points` measures on.
+    """Makes of the exact matrices what `measures` measures on.
 
     Args:
         cfg: the model.
@@ -122,42 +121,45 @@ def point(cfg: ModelConfig, parts: Decomposition, labels: np.ndarray) -> Point:
         labels: (N,), as given to it.
 
     Returns:
-        Gradient and products, in the order of `ravel_pytree`: bias first.
+        Gradient and products.
     """
-    size, n_phi = len(parts.gradient), cfg.n_patches * cfg.n_params_per_qnn
-    bias_first = np.r_[n_phi:size, :n_phi]
-    back = np.argsort(bias_first)
-    root, n = parts.root, cfg.n_patches
+    root, at, n = parts.root, cfg.layout, cfg.n_patches
 
-    def in_order(product):
-        return lambda v: product(v[back])[bias_first]
+    def gauss_newton(v: np.ndarray) -> np.ndarray:
+        return root.T @ (root @ v)
 
     def per_patch(v: np.ndarray) -> np.ndarray:
         """Keeps each circuit's part of v to itself: X_p^T X_p v_p."""
-        blocks = root[:, :n_phi].reshape(len(root), n, -1)
-        image = np.einsum("rpm,pm->rp", blocks, v[:n_phi].reshape(n, -1), optimize=True)
-        return np.append(np.einsum("rpm,rp->pm", blocks, image, optimize=True).ravel(), np.zeros(size - n_phi))
+        blocks = root[:, at.phi].reshape(len(root), n, -1)
+        image = np.einsum("rpm,pm->rp", blocks, v[at.phi].reshape(n, -1), optimize=True)
+        out = np.zeros(len(v))
+        out[at.phi] = np.einsum("rpm,rp->pm", blocks, image, optimize=True).ravel()
+        return out
 
     def class_means() -> np.ndarray:
-        own = parts.logit_gradients[np.arange(len(labels)), labels][:, bias_first]
+        own = parts.logit_gradients[np.arange(len(labels)), labels]
         return np.stack([own[labels == c].mean(0) for c in np.unique(labels)])
 
     return Point(
-        parts.gradient[bias_first],
-        in_order(lambda v: root.T @ (root @ v) + parts.residual_product(v)),
-        in_order(lambda v: root.T @ (root @ v)),
-        in_order(parts.residual_product),
-        in_order(per_patch),
+        parts.gradient,
+        lambda v: gauss_newton(v) + parts.residual_product(v),
+        gauss_newton,
+        parts.residual_product,
+        per_patch,
         class_means,
     )
 
 
+def matrices(parts: Decomposition) -> dict[str, np.ndarray]:
+    """The dense matrices (P, P) "H", "G" and "R", with H = G + R."""
+    g, r = parts.root.T @ parts.root, parts.residual
+    return {"H": g + r, "G": g, "R": r}
+
+
 def spectra(parts: Decomposition) -> dict[str, np.ndarray]:
     """All eigenvalues of H, G and R, each (P,) in decreasing order, as columns of a curvature file."""
-    g = parts.root.T @ parts.root
-    r = parts.residual
-    matrices = {"all_eigenvalues": g + r, "all_gauss_newton": g, "all_residual": r}
-    return {name: np.linalg.eigvalsh(matrix)[::-1] for name, matrix in matrices.items()}
+    names = {"H": "all_eigenvalues", "G": "all_gauss_newton", "R": "all_residual"}
+    return {names[part]: np.linalg.eigvalsh(matrix)[::-1] for part, matrix in matrices(parts).items()}
 
 
 def _outputs(cfg: ModelConfig, phi: jax.Array, x: np.ndarray) -> jax.Array:
@@ -183,5 +185,4 @@ def _every_output(cfg: ModelConfig, phi: jax.Array, x: jax.Array) -> jax.Array:
 
 def root(pi: np.ndarray) -> np.ndarray:
     """Matrices S (N, K, K) with S^T S = diag(pi) - pi pi^T, for probabilities pi (N, K)."""
-    s = np.sqrt(pi)
-    return np.einsum("ij,jk->ijk", s, np.eye(pi.shape[1])) - s[:, :, None] * pi[:, None, :]
+    return law.softmax_root(pi[:, None], np.eye(pi.shape[1])).swapaxes(1, 2)

@@ -1,11 +1,11 @@
 """The loss over a whole data set and its derivatives, in the memory of one chunk of images."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from scipy.special import softmax
 
 from patchscape.config import ModelConfig
@@ -25,7 +25,6 @@ class FullDataLoss:
         cfg: the model.
         size: P, number of parameters.
         n_images: N.
-        unravel: flat parameters (P,) -> {"phi", "bias"}.
 
     Args:
         cfg: the model.
@@ -60,12 +59,11 @@ class FullDataLoss:
             chunks = jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, split, a.__getitem__), chunks)
         self._chunks = chunks
         self._dtype = jnp.result_type(float)
-        start, self.unravel = ravel_pytree(jax.tree.map(lambda a: a.astype(self._dtype), model.init(cfg, 0)))
-        self.size, self.n_images = start.size, len(labels)
+        self.size, self.n_images = cfg.n_params, len(labels)
         self.cfg, self._classes = cfg, np.unique(labels)
-        self._programs = _programs(cfg, self.unravel)
+        self._programs = _programs(cfg)
 
-    def at(self, params: np.ndarray) -> Point:
+    def at(self, params: model.Array) -> Point:
         """Takes the loss at a point; what does not depend on a vector is computed here, once.
 
         Args:
@@ -92,27 +90,30 @@ class FullDataLoss:
             return np.stack(means)
 
         return Point(
-            np.asarray(programs["gradient"](point), np.float64),
-            *map(product, ("hessian", "gauss_newton", "residual", "gauss_newton_per_patch")),
-            class_means,
+            gradient=np.asarray(programs["gradient"](point), np.float64),
+            hessian=product("hessian"),
+            gauss_newton=product("gauss_newton"),
+            residual=product("residual"),
+            gauss_newton_per_patch=product("gauss_newton_per_patch"),
+            class_means=class_means,
         )
 
-    def gradient(self, params: np.ndarray) -> np.ndarray:
+    def gradient(self, params: model.Array) -> np.ndarray:
         """Gradient (P,) in nats per rad, float64, at parameters (P,)."""
         return np.asarray(
             self._programs["gradient"](self._programs["at"](jnp.asarray(params, self._dtype), self._chunks)), np.float64
         )
 
-    def logits(self, params: np.ndarray) -> np.ndarray:
+    def logits(self, params: model.Array) -> np.ndarray:
         """Logits (N, C) of every image, float64, at parameters (P,)."""
         z = self._programs["logits"](jnp.asarray(params, self._dtype), self._chunks)
         return np.asarray(z, np.float64).reshape(-1, self.cfg.n_classes)[: self.n_images]
 
-    def probabilities(self, params: np.ndarray) -> np.ndarray:
+    def probabilities(self, params: model.Array) -> np.ndarray:
         """Probabilities (N, C) of the classes for every image, float64, at parameters (P,)."""
         return softmax(self.logits(params), axis=1)
 
-    def root_transpose(self, params: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def root_transpose(self, params: model.Array, weights: np.ndarray) -> np.ndarray:
         """X^T s for the root X of the Gauss-Newton matrix G = X^T X, with rows by image and class.
 
         Args:
@@ -129,9 +130,9 @@ class FullDataLoss:
         return np.asarray(self._programs["root"](jnp.asarray(params, self._dtype), (*self._chunks, s)), np.float64)
 
 
-def _programs(cfg: ModelConfig, unravel: Callable) -> dict[str, Callable]:
+def _programs(cfg: ModelConfig) -> dict[str, Callable]:
     """Compiled functions of a flat point, a flat vector and chunks of images."""
-    prepare = lambda p: model.prepare(cfg, p)  # noqa: E731
+    prepare, unflatten, flatten = partial(model.prepare, cfg), partial(model.unflatten, cfg), model.flatten
     at, hessian, gradient = products.finite_sum_hessian(prepare, lambda s, c: model.chunk_loss(cfg, s, c))
     _, residual, _ = products.finite_sum_hessian(prepare, lambda s, c: model.residual_chunk_loss(cfg, s, c))
     own, _, own_gradient = products.finite_sum_hessian(prepare, lambda s, c: model.own_logit(cfg, s, c))
@@ -149,31 +150,26 @@ def _programs(cfg: ModelConfig, unravel: Callable) -> dict[str, Callable]:
     root, _, root_gradient = products.finite_sum_hessian(prepare, lambda s, c: model.root_logits(cfg, s, c))
 
     def logits(p, chunks):
-        shared = prepare(unravel(p))
+        shared = prepare(unflatten(p))
         return jax.lax.map(lambda chunk: model.logits_from(cfg, shared, chunk[0]), chunks)
 
     def on_phi(v: dict) -> dict:
         return v | {"bias": jnp.zeros_like(v["bias"])} if cfg.shared_bias else v
 
     def flat(product: Callable) -> Callable:
-        return jax.jit(lambda point, v, chunks: ravel_pytree(product(point, unravel(v), chunks))[0])
+        return jax.jit(lambda point, v, chunks: flatten(product(point, unflatten(v), chunks)))
 
     return {
-        "at": jax.jit(lambda p, chunks: at(unravel(p), chunks)),
-        "gradient": jax.jit(lambda point: ravel_pytree(gradient(point))[0]),
-        "own_logit": jax.jit(lambda p, chunks: ravel_pytree(own_gradient(own(unravel(p), chunks)))[0]),
-        "root": jax.jit(lambda p, chunks: ravel_pytree(root_gradient(root(unravel(p), chunks)))[0]),
+        "at": jax.jit(lambda p, chunks: at(unflatten(p), chunks)),
+        "gradient": jax.jit(lambda point: flatten(gradient(point))),
+        "own_logit": jax.jit(lambda p, chunks: flatten(own_gradient(own(unflatten(p), chunks)))),
+        "root": jax.jit(lambda p, chunks: flatten(root_gradient(root(unflatten(p), chunks)))),
         "logits": jax.jit(logits),
         "hessian": flat(hessian),
         "residual": flat(residual),
         "gauss_newton": flat(gauss_newton),
         "gauss_newton_per_patch": flat(lambda point, v, chunks: on_phi(per_patch(point, on_phi(v), chunks))),
     }
-
-
-def flatten(params: model.Params) -> np.ndarray:
-    """Parameters as one flat vector (P,), in the order of `ravel_pytree`."""
-    return np.asarray(ravel_pytree({name: jnp.asarray(value) for name, value in params.items()})[0])
 
 
 def derivatives(cfg: ModelConfig, images: data.ImageData) -> Callable[[model.Params], tuple[np.ndarray, Matvec]]:
@@ -191,14 +187,13 @@ def derivatives(cfg: ModelConfig, images: data.ImageData) -> Callable[[model.Par
     """
     if len(images.train_labels) > CHUNK:
         loss = FullDataLoss(cfg, images.train_angles, images.train_labels, CHUNK)
-        return lambda params: loss.at(flatten(params))[:2]
-    _, unravel = ravel_pytree(model.init(cfg, 0))
+        return lambda params: loss.at(model.flatten(params))[:2]
     angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
-    gradient = jax.grad(lambda flat: model.loss(cfg, unravel(flat), angles, labels))
+    gradient = jax.grad(lambda flat: model.loss(cfg, model.unflatten(cfg, flat), angles, labels))
     both = jax.jit(lambda flat, v: jax.jvp(gradient, (flat,), (v,)))  # to compile two would take twice the time
 
     def at(params: model.Params) -> tuple[np.ndarray, Matvec]:
-        flat = jnp.asarray(flatten(params))
+        flat = model.flatten(params)
         product = lambda v: np.asarray(both(flat, jnp.asarray(v, flat.dtype))[1], np.float64)  # noqa: E731
         return np.asarray(both(flat, jnp.zeros_like(flat))[0], np.float64), product
 

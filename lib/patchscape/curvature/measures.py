@@ -47,11 +47,13 @@ def spectrum(
     Returns:
         Columns, as `data/results/README.md` explains them, and up to `TOP` leading eigenvectors (rows).
     """
-    size, n_bias = len(gradient), len(gradient) - cfg.n_patches * cfg.n_params_per_qnn
-    found = spectra.lanczos(hessian, size, seed=seed, max_steps=max_steps, top=top, bottom=bottom, tol=TOLERANCE)
+    at = cfg.layout
+    found = spectra.lanczos(
+        hessian, len(gradient), seed=seed, max_steps=max_steps, top=top, bottom=bottom, tol=TOLERANCE
+    )
     values, residuals, vectors = found.values[0], found.residuals[0], found.vectors[0, :TOP]
     share = np.square(vectors)
-    per_patch = share[:, n_bias:].reshape(len(vectors), cfg.n_patches, -1).sum(-1)
+    per_patch = share[:, at.phi].reshape(len(vectors), cfg.n_patches, -1).sum(-1)
     norm = np.linalg.norm(gradient)
     along = gradient / norm if norm > 0 else gradient
     columns = {
@@ -63,7 +65,7 @@ def spectrum(
         "lambda_min_residual": residuals[-1],
         "gradient_norm": norm,
         "gradient_overlap": filled(np.square(vectors @ along), TOP),
-        "vector_shares": filled(np.column_stack([per_patch, share[:, :n_bias].sum(1)]), TOP),
+        "vector_shares": filled(np.column_stack([per_patch, share[:, at.bias].sum(1)]), TOP),
         "ritz_values": filled(values, max_steps),
         "ritz_weights": filled(found.weights[0], max_steps),
         "n_products": found.n_matvecs + 1,
@@ -100,13 +102,13 @@ def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0) -> dict[str, 
     Returns:
         Columns lambda_max_phi, gauss_newton_phi and, with a shared bias, gauss_newton_bias, with their residuals.
     """
-    size, n_bias = len(point.gradient), len(point.gradient) - cfg.n_patches * cfg.n_params_per_qnn
-
-    phi, bias = slice(n_bias, size), slice(0, n_bias)
-    columns = _largest("lambda_max_phi", _part(point.hessian, size, phi), size - n_bias, seed)
-    columns |= _largest("gauss_newton_phi", _part(point.gauss_newton, size, phi), size - n_bias, seed)
-    if n_bias:
-        columns |= _largest("gauss_newton_bias", _part(point.gauss_newton, size, bias), n_bias, seed)
+    columns: dict[str, Any] = {}
+    at = cfg.layout
+    parts = [("lambda_max_phi", point.hessian, at.phi), ("gauss_newton_phi", point.gauss_newton, at.phi)]
+    if cfg.shared_bias:
+        parts.append(("gauss_newton_bias", point.gauss_newton, at.bias))
+    for name, matvec, part in parts:
+        columns |= _largest(name, _part(matvec, cfg.n_params, part), part.stop - part.start, seed)
     return columns
 
 
@@ -124,12 +126,11 @@ def traces(loss: FullDataLoss, params: np.ndarray, *, probes: int = PROBES, seed
         former, gauss_newton_trace_phi_error.
     """
     cfg, numbers = loss.cfg, np.random.default_rng(seed)
-    n_bias = loss.size - cfg.n_patches * cfg.n_params_per_qnn
     squares = []
     for _ in range(probes):
         signs = numbers.choice([-1.0, 1.0], (loss.n_images, cfg.n_classes))
         squares.append(np.square(loss.root_transpose(params, signs)))
-    of_phi, of_bias = (np.sum(part, axis=1) for part in np.split(np.stack(squares), [n_bias], axis=1)[::-1])
+    of_phi, of_bias = (np.stack(squares)[:, part].sum(1) for part in (cfg.layout.phi, cfg.layout.bias))
     return {
         "gauss_newton_trace_phi": of_phi.mean(),
         "gauss_newton_trace_phi_error": of_phi.std(ddof=1) / np.sqrt(probes),
@@ -192,18 +193,16 @@ def blocks(cfg: ModelConfig, point: Point, leading: dict[str, Any], vectors: np.
         Columns gauss_newton_blocks and residual_blocks (n,) with their residuals, block_norms (n, n) and
         block_norms_error.
     """
-    n, m = cfg.n_patches, cfg.n_params_per_qnn
-    n_bias = len(point.gradient) - n * m
-
-    columns = {}
+    n, m, phi = cfg.n_patches, cfg.n_params_per_qnn, cfg.layout.phi
+    columns: dict[str, Any] = {}
     for name, matvec in (
         ("gauss_newton_blocks", point.gauss_newton_per_patch),
         ("residual_blocks", point.residual),
     ):
-        on_phi = _part(matvec, len(point.gradient), slice(n_bias, None))
+        on_phi = _part(matvec, cfg.n_params, phi)
         found = spectra.lanczos(on_phi, m, n_blocks=n, seed=seed, max_steps=MAX_STEPS, tol=TOLERANCE_BLOCKS)
         columns |= {name: found.values[:, 0], f"{name}_residual": found.residuals[:, 0]}
-    parts = vectors[:, n_bias:].reshape(len(vectors), n, m)
+    parts = vectors[:, phi].reshape(len(vectors), n, m)
     values = leading["eigenvalues"][: len(vectors)]
     # a block is sum_k values_k u_k w_k^T: its norm is that of a small matrix between orthonormal bases
     factors = [np.linalg.qr(parts[:, p].T)[1] for p in range(n)]
@@ -224,13 +223,29 @@ def overlaps(point: Point, leading: dict[str, Any], vectors: np.ndarray) -> dict
         Columns class_mean_overlap, squared length of each eigenvector's projection onto the span of the class-mean
         gradients {cite}`papyan2019measurements`, and gauss_newton_share, v G v / v H v of the first ones.
     """
+    in_means, share = made_of(point, leading["eigenvalues"][: len(vectors)], vectors, count=LEADING)
+    return {"class_mean_overlap": filled(in_means, TOP), "gauss_newton_share": filled(share, LEADING)}
+
+
+def made_of(
+    point: Point, values: np.ndarray, vectors: np.ndarray, *, count: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What eigenvectors of the Hessian are made of.
+
+    Args:
+        point: where they belong.
+        values: (k,) eigenvalues, nats per rad^2.
+        vectors: (k, P) eigenvectors.
+        count: of the vectors whose share is computed, at the cost of a product each; None is all.
+
+    Returns:
+        (k,) squared length of each vector's projection onto the span of the class-mean gradients, and (count,)
+        v G v / v H v.
+    """
     basis, _ = np.linalg.qr(point.class_means().T)
-    first = vectors[:LEADING]
-    share = [v @ point.gauss_newton(v) for v in first] / leading["eigenvalues"][: len(first)]
-    return {
-        "class_mean_overlap": filled(np.square(vectors @ basis).sum(1), TOP),
-        "gauss_newton_share": filled(share, LEADING),
-    }
+    first = vectors[:count]
+    share = np.array([v @ point.gauss_newton(v) for v in first]) / values[: len(first)]
+    return np.square(vectors @ basis).sum(1), share
 
 
 def refine(loss: FullDataLoss, params: np.ndarray, gradient_norm: float) -> tuple[np.ndarray, dict[str, Any]]:

@@ -9,7 +9,7 @@ Matvec = Callable[[np.ndarray], np.ndarray]
 
 
 class Point(NamedTuple):
-    """The loss at a point; vectors are flat float64 (P,), in the order of `ravel_pytree`: bias first, then phi.
+    """The loss at a point; vectors are flat float64 (P,), in the order of `ModelConfig.layout`.
 
     Attributes:
         gradient: (P,) in nats per rad.

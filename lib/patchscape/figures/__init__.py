@@ -31,6 +31,7 @@ from patchscape.figures.controls import (
     runs_against,
     with_published,
 )
+from patchscape.figures.front import main_result
 from patchscape.figures.hessian import (
     lambda_against_patches_and_depth,
     lambda_rescaled,
@@ -110,6 +111,7 @@ __all__ = [
     "kinds_of_planes",
     "lambda_against_patches_and_depth",
     "lambda_rescaled",
+    "main_result",
     "not_converged",
     "outliers_against_classes",
     "overview",

@@ -77,20 +77,30 @@ def coherence(table: pd.DataFrame) -> Figure:
         table: from `sweeps.bound_sweep`.
 
     Returns:
-        The figure.
+        The figure; for each n side by side: start, trained blocks, blocks drawn anew, and what E2 expects.
     """
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.6))
     n = np.array(sorted(table.n_patches.unique()), float)
-    ax.fill_between(n, 1 / n, 1, color="#eeeeee")
+    ax.fill_between(n, 1 / n, 1, color="#eeeeee", zorder=0)
     ax.loglog(n, np.ones_like(n), color=INK, lw=1)
     ax.loglog(n, 1 / n, color=INK, lw=1, label="1/n")
-    for (value, where), rows in table.groupby(["n_patches", "where"]):
-        face = colour(value) if where == "trained" else "none"
-        ax.plot(rows.n_patches, rows.coherence, "o", color=colour(value), markerfacecolor=face, label=where)
+    looks = {
+        "start": ("start", "coherence", {"marker": "o", "markerfacecolor": "none"}),
+        "trained": ("trained", "coherence", {"marker": "o"}),
+        "blocks drawn anew": ("trained", "redrawn_coherence", {"marker": "x"}),
+        "E2": ("trained", "expected_coherence", {"marker": "_", "ms": 10, "mew": 2}),
+    }
+    for place, (label, (where, column, look)) in enumerate(looks.items()):
+        for value, rows in table[table["where"] == where].groupby("n_patches"):
+            x = rows.n_patches * 1.08 ** (place - 1.5)
+            ax.plot(x, rows[column], ls="none", color=colour(value), label=label, **look)
+        ax.plot([], [], ls="none", color=INK, label=f"{label} ", **look)
+    named = [artist for artist in ax.lines if artist.get_label().endswith(" ")]
+    ax.legend(named, [artist.get_label().strip() for artist in named], fontsize=8, loc="lower left")
     ax.annotate(
         "1/n: different images or classes",
         (n[-1], 1 / n[-1]),
-        xytext=(-4, 0),
+        xytext=(-14, 0),
         textcoords="offset points",
         ha="right",
         fontsize=9,

@@ -17,7 +17,7 @@ LABELS = {
     "lambda_max": r"$\lambda_{\max}$ (nats / rad$^2$)",
     "gauss_newton": r"$\lambda_{\max}(G)$ (nats / rad$^2$)",
     "refined_lambda_max": r"$\lambda_{\max}$, refined (nats / rad$^2$)",
-    "scaled": r"$\lambda_{\max}\, n / (1 - e^{-L})$",
+    "scaled": r"$\lambda_{\max}\, n / (1 - e^{-L})$ (nats / rad$^2$)",
     "per_loss": r"$\lambda_{\max} / (1 - e^{-L})$ (nats / rad$^2$)",
     "gauss_newton_per_loss": r"$\lambda_{\max}(G) / (1 - e^{-L})$ (nats / rad$^2$)",
     "train_loss": "training loss (nats)",
@@ -202,7 +202,8 @@ def bound_stored(table: pd.DataFrame) -> Figure:
         right.plot(places, rows.coherence, "o", ms=3.5, alpha=0.7, color=colour(n))
     ends = np.array([table.lambda_max_phi.min() / 1.5, table.t1.max() * 1.5])
     left.plot(ends, ends, color=INK, lw=1)
-    left.set(xscale="log", yscale="log", xlabel=r"$\lambda_{\max}(H_\varphi)$ (nats / rad$^2$)", ylabel="T1")
+    left.set(xscale="log", yscale="log", xlabel=r"$\lambda_{\max}(H_\varphi)$ (nats / rad$^2$)")
+    left.set_ylabel("T1 (nats / rad$^2$)")
     left.legend()
     decades(left.xaxis, left.yaxis)
     n = np.array(sorted(table.n_patches.unique()), float)

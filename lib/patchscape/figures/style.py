@@ -174,7 +174,7 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
 
     Args:
         fig: the figure.
-        name: stable file stem, such as "03-lambda-against-n".
+        name: stable file stem, such as "04-lambda-against-n".
         parameters: what the figure was made with.
 
     Returns:

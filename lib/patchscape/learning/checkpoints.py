@@ -79,7 +79,7 @@ def advance(
     """Returns the state after one more epoch.
 
     Args:
-        state: before it; its lists are continued in place.
+        state: before it.
         epoch: its number, from 0.
         params: after it.
         moments: after it.
@@ -90,8 +90,6 @@ def advance(
     """
     earlier = np.min(state.history["train_loss"], axis=0) if state.history["train_loss"] else np.inf
     better = values["train_loss"] < earlier
-    for name, value in values.items():
-        state.history[name].append(value)
 
     def of_each_seed(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
@@ -101,6 +99,7 @@ def advance(
         moments=moments,
         best=jax.tree.map(of_each_seed, params, state.best),
         epoch_of_best=np.where(better, epoch, state.epoch_of_best),
+        history={name: [*kept, values[name]] for name, kept in state.history.items()},
     )
 
 

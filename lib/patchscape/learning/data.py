@@ -390,7 +390,7 @@ def _assembled(
             f"train images are {side} x {side} and test images {test_side} x {test_side} (after pooling): "
             f"give one size."
         )
-    return ImageData(*out, name)
+    return ImageData(out[0], out[1], out[2], out[3], name)
 
 
 def _idx(path: Path) -> np.ndarray:
@@ -463,5 +463,5 @@ def chunks(angles: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarra
     size = min(size, n)
     index = np.arange(-(-n // size) * size)
     weights = np.where(index < n, 1 / n, 0).astype(angles.dtype)
-    index = np.minimum(index, n - 1).reshape(-1, size)
-    return angles[index], labels[index], weights.reshape(-1, size)
+    rows = np.minimum(index, n - 1).reshape(-1, size)
+    return angles[rows], labels[rows], weights.reshape(-1, size)

@@ -4,22 +4,24 @@ Parameters are a dictionary: `phi` (n, n_params_per_qnn) angles in rad and, with
 (side, side) in rad.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from patchscape import law
 from patchscape.circuit import simulator
 from patchscape.config import ModelConfig
 
-Array = jax.Array
-Params = dict[str, Array]
+Array = jax.Array | np.ndarray
+Params = Mapping[str, Array]
 
 
-def init(cfg: ModelConfig, seed: int) -> Params:
+def init(cfg: ModelConfig, seed: int) -> dict[str, jax.Array]:
     """Draws initial parameters: phi uniform in [0, pi), bias zero.
 
     The draw is the author's PyTorch one, reproduced bit by bit.
@@ -38,6 +40,18 @@ def init(cfg: ModelConfig, seed: int) -> Params:
     if cfg.shared_bias:
         params["bias"] = jnp.zeros((cfg.image_side, cfg.image_side), jnp.float32)
     return params
+
+
+def flatten(params: Params) -> jax.Array:
+    """Parameters as one flat vector (P,), in the order of `ModelConfig.layout`."""
+    return jnp.concatenate([jnp.ravel(params[name]) for name in ("bias", "phi") if name in params])
+
+
+def unflatten(cfg: ModelConfig, flat: Array) -> dict[str, Array]:
+    """Parameters from a flat vector (P,), as `init` has them; undoes `flatten`."""
+    at = cfg.layout
+    params = {"phi": flat[at.phi].reshape(cfg.n_patches, -1)}
+    return params | ({"bias": flat[at.bias].reshape(cfg.image_side, -1)} if cfg.shared_bias else {})
 
 
 @lru_cache
@@ -96,7 +110,7 @@ def _every_circuit(cfg: ModelConfig, f: Callable, *arguments):
     return over_first_axis(partial(f, cfg), *arguments, large=cfg.n_qubits >= 8)  # ours: below, side by side is faster
 
 
-def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:
+def prepare(cfg: ModelConfig, params: Params) -> dict[str, jax.Array]:
     """Builds what all images share: the circuits' unitaries (see `simulator.prepare`) and the bias.
 
     Args:
@@ -114,7 +128,7 @@ def prepare(cfg: ModelConfig, params: Params) -> dict[str, Array]:
     return shared | {key: params[key] for key in ("bias",) if cfg.shared_bias}
 
 
-def patch_expectations(cfg: ModelConfig, shared: dict[str, Array], angles: Array) -> Array:
+def patch_expectations(cfg: ModelConfig, shared: Mapping[str, Any], angles: Array) -> jax.Array:
     """Expectation values of every circuit.
 
     Args:
@@ -129,12 +143,12 @@ def patch_expectations(cfg: ModelConfig, shared: dict[str, Array], angles: Array
     return _every_circuit(cfg, simulator.expectations, shared["circuits"], shifted_patches(cfg, shared, angles))
 
 
-def logits_from(cfg: ModelConfig, shared: dict[str, Array], angles: Array) -> Array:
+def logits_from(cfg: ModelConfig, shared: Mapping[str, Any], angles: Array) -> jax.Array:
     """Logits (N, C) from prepared circuits: c times the mean (or sum) of the expectation values over patches."""
     return cfg.factor * jnp.sum(patch_expectations(cfg, shared, angles), axis=0)
 
 
-def logits(cfg: ModelConfig, params: Params, angles: Array) -> Array:
+def logits(cfg: ModelConfig, params: Params, angles: Array) -> jax.Array:
     """Logits of images.
 
     Args:
@@ -151,12 +165,13 @@ def logits(cfg: ModelConfig, params: Params, angles: Array) -> Array:
     return logits_from(cfg, prepare(cfg, params), angles)
 
 
-def cross_entropy(z: Array, labels: Array) -> Array:
-    """Mean softmax cross-entropy in nats of logits z (N, C) and integer labels (N,)."""
-    return optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
+def cross_entropy(z: Array, labels: Array, weights: Array | None = None) -> jax.Array:
+    """Cross-entropy in nats of logits z (N, C) and integer labels (N,): the mean, or a sum with weights (N,)."""
+    each = optax.softmax_cross_entropy_with_integer_labels(z, labels)
+    return each.mean() if weights is None else jnp.sum(weights * each)
 
 
-def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Array:
+def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> jax.Array:
     """Mean cross-entropy of images.
 
     Args:
@@ -171,29 +186,13 @@ def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Arra
     return cross_entropy(logits(cfg, params, angles), labels)
 
 
-def accuracy(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> Array:
-    """Share of images whose largest logit is that of their label, a scalar in [0, 1].
-
-    Args:
-        cfg: the model.
-        params: as from `init`.
-        angles: (N, side, side) in rad.
-        labels: (N,) integers below n_classes.
-
-    Returns:
-        A scalar.
-    """
-    return jnp.mean(jnp.argmax(logits(cfg, params, angles), axis=-1) == labels)
-
-
-def chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
+def chunk_loss(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tuple[Array, Array, Array]) -> jax.Array:
     """Weighted cross-entropy of one chunk of images (see `data.chunks`); summed over chunks it is the mean loss."""
     angles, labels, weights = chunk
-    z = logits_from(cfg, shared, angles)
-    return jnp.sum(weights * optax.softmax_cross_entropy_with_integer_labels(z, labels))
+    return cross_entropy(logits_from(cfg, shared, angles), labels, weights)
 
 
-def residual_chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
+def residual_chunk_loss(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tuple[Array, Array, Array]) -> jax.Array:
     """Logits weighted by the residuals softmax(z) - e_y, which are not differentiated: its Hessian is R = H - G."""
     angles, labels, weights = chunk
     z = logits_from(cfg, shared, angles)
@@ -201,13 +200,13 @@ def residual_chunk_loss(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple
     return jnp.sum(weights[:, None] * residuals * z)
 
 
-def own_logit(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array]) -> Array:
+def own_logit(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tuple[Array, Array, Array]) -> jax.Array:
     """Weighted sum over a chunk of each image's logit of its own class."""
     angles, labels, weights = chunk
     return jnp.sum(weights * jnp.take_along_axis(logits_from(cfg, shared, angles), labels[:, None], 1)[:, 0])
 
 
-def root_logits(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, Array, Array, Array]) -> Array:
+def root_logits(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tuple[Array, Array, Array, Array]) -> jax.Array:
     """Logits weighted by S^T s, S^T S = A the Hessian of each image's loss in its logits: its gradient is X^T s.
 
     Args:
@@ -222,11 +221,10 @@ def root_logits(cfg: ModelConfig, shared: dict[str, Array], chunk: tuple[Array, 
     angles, _, weights, s = chunk
     z = logits_from(cfg, shared, angles)
     pi = jax.lax.stop_gradient(jax.nn.softmax(z))
-    s = jnp.sqrt(pi) * s
-    return jnp.sum(jnp.sqrt(weights)[:, None] * (s - pi * s.sum(-1, keepdims=True)) * z)
+    return jnp.sum(jnp.sqrt(weights)[:, None] * law.softmax_root_transpose(pi, s) * z)
 
 
-def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
+def logit_hessian(z: Array, tangent: Array, weights: Array) -> jax.Array:
     """Product of A = diag(softmax) - softmax softmax^T, the Hessian of the loss in the logits, with a tangent.
 
     Args:
@@ -237,12 +235,11 @@ def logit_hessian(z: Array, tangent: Array, weights: Array) -> Array:
     Returns:
         (..., N, C).
     """
-    pi = jax.nn.softmax(z)
-    return weights[:, None] * pi * (tangent - jnp.sum(pi * tangent, -1, keepdims=True))
+    return weights[:, None] * law.softmax_hessian(jax.nn.softmax(z), tangent)
 
 
 @partial(jax.jit, static_argnums=0)
-def evaluate(cfg: ModelConfig, params: Params, chunks: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+def evaluate(cfg: ModelConfig, params: Params, chunks: tuple[Array, Array, Array]) -> tuple[jax.Array, jax.Array]:
     """Mean cross-entropy and accuracy over all chunks of a data set.
 
     Args:
@@ -258,8 +255,7 @@ def evaluate(cfg: ModelConfig, params: Params, chunks: tuple[Array, Array, Array
     def one(chunk):
         angles, labels, weights = chunk
         z = logits_from(cfg, shared, angles)
-        entropy = optax.softmax_cross_entropy_with_integer_labels(z, labels)
-        return jnp.sum(weights * entropy), jnp.sum(weights * (jnp.argmax(z, -1) == labels))
+        return cross_entropy(z, labels, weights), jnp.sum(weights * (jnp.argmax(z, -1) == labels))
 
     losses, hits = jax.lax.map(one, chunks)
     return losses.sum(), hits.sum()

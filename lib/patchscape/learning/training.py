@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from patchscape import runtime
 from patchscape.config import ModelConfig, RunConfig, TrainConfig
 from patchscape.learning import checkpoints, data, model
-from patchscape.store import records
+from patchscape.store import files, records
 
 CHUNK = 1000  # ours: images per chunk of a full evaluation
 
@@ -223,6 +223,30 @@ def evaluation(
     return evaluate
 
 
+def checked(run: RunConfig, images: data.ImageData, seeds: Sequence[int] | None = None) -> tuple[RunConfig, list[int]]:
+    """Refuses what cannot be trained, before any work.
+
+    Args:
+        run: the configuration.
+        images: the data set.
+        seeds: one run each; default is the run's own seed.
+
+    Returns:
+        The configuration, with all fields checked, and the seeds.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    run = RunConfig(**run.model_dump())  # `model_copy`, which changes a configuration, checks nothing
+    seeds = [run.seed] if seeds is None else list(seeds)
+    seeds = [RunConfig(**run.model_dump() | {"seed": seed}).seed for seed in seeds]  # refuses what is no seed
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds={seeds}: give at least one seed, each once.")
+    data.check(run, images)
+    n_batches(images.train_labels, run.train)  # refuses a batch size
+    return run, seeds
+
+
 def train(
     run: RunConfig,
     images: data.ImageData,
@@ -249,14 +273,8 @@ def train(
         ValueError: if the configuration or a seed is not allowed, the images are not those of the run or too few for
             its batches, or the checkpoint belongs to another run.
     """
-    run = RunConfig(**run.model_dump())  # `model_copy`, which changes a configuration, checks nothing
-    seeds = [run.seed] if seeds is None else list(seeds)
-    seeds = [RunConfig(**run.model_dump() | {"seed": seed}).seed for seed in seeds]  # refuses what is no seed
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds={seeds}: give at least one seed, each once.")
-    data.check(run, images)
+    run, seeds = checked(run, images, seeds)
     protocol = run.train
-    n_batches(images.train_labels, protocol)  # refuses a batch size before anything is compiled
     identity = {
         "run": run.model_copy(update={"seed": seeds[0]}).digest(),
         "seeds": seeds,
@@ -286,7 +304,7 @@ def train(
         if epoch in snapshot_epochs(protocol):
             state = state._replace(snapshot_logits=state.snapshot_logits + test_logits)
         if keep_trajectory and state.path is not None:
-            state.path.append(np.asarray(params["phi"]))
+            state = state._replace(path=[*state.path, np.asarray(params["phi"])])
         state = state._replace(wall=state.wall + time.perf_counter() - start)
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
         if checkpoint is not None:
@@ -306,14 +324,14 @@ def train(
         ensemble_test_accuracy=ensemble_accuracy,
         trajectory=np.stack(state.path, 1) if keep_trajectory and state.path is not None else None,
         wall_s=state.wall,
-        fingerprint=identity["images"],
+        fingerprint=images.fingerprint,
         codes=state.codes,
     )
 
 
 def release() -> None:
-    """Frees the memory of the compiled programs for training: another configuration needs others."""
-    runtime.release(_epoch, _logits)
+    """Says that the compiled programs for training are `runtime.finished`: another configuration needs others."""
+    runtime.finished(_epoch, _logits)
 
 
 _CURVES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
@@ -349,7 +367,7 @@ def store(
         "codes": list(trained.codes),
         "provenance": records.provenance(),
     }
-    records.write(path, arrays, meta)
+    files.write("run", path, arrays, meta)
 
 
 def restore(record: records.Record) -> Trained:

@@ -1,13 +1,15 @@
 """Patch models beyond the paper's: with noise, with another ansatz, without anything quantum.
 
 All are trained in one way and measured in one way, so that only the function of a patch differs. Small models, all
-images in one batch, no shared bias.
+images in one batch, no shared bias. What chapter 8 compares is `KINDS`; its runs are stored in `data/results/beyond`.
 """
 
 import functools
 import itertools
+import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +18,13 @@ import optax
 import pandas as pd
 from jax import lax
 
-from patchscape import law, runtime
+from patchscape import law, runtime, tables
 from patchscape.circuit import ansatz, simulator
 from patchscape.circuit.blocks import basis_bits, einsum, kron
 from patchscape.config import ModelConfig
 from patchscape.learning import data, model
 from patchscape.numerics import products, spectra
+from patchscape.store import files, records
 
 Array = jax.Array
 
@@ -301,7 +304,7 @@ def minima(
         rest = strength, filled(model.cut_patches(cfg, angles), 0), used, factor
         start = np.stack([function.start(np.random.default_rng(seed), cfg.n_patches) for _, seed in runs])
         trained.append((*train(filled(jnp.asarray(start, angles.dtype), 1), *rest), rest))
-    runtime.release(train)
+    runtime.finished(train)
     rows, ends = [], []
     for cfg, (phi, loss, accuracy, rest) in zip(cfgs, trained, strict=True):
         n, m = shape = cfg.n_patches, phi.shape[2]
@@ -316,10 +319,168 @@ def minima(
             row |= {"train_loss": float(loss[number]), "accuracy": float(accuracy[number])}
             rows.append(row | {"lambda_max": found.values[number, 0], "residual": found.residuals[number, 0]})
         ends.append(np.asarray(phi[:, :n]).reshape(len(noise), len(seeds), n, m))
-    runtime.release()  # the programs of one function are of no use to the next
+    runtime.finished()  # the programs of one function are of no use to the next
     table = pd.DataFrame(rows)
     table["per_loss"] = table.lambda_max / law.loss_factor(table.train_loss)
     return table, ends
+
+
+class Kind(NamedTuple):
+    """A function of a patch as chapter 8 compares it.
+
+    Attributes:
+        make: model -> the function.
+        model: with one patch.
+        patches: numbers of patches that are stored.
+        steps: of Adam.
+        learning_rate: at the first step.
+        noise: strengths that are stored.
+    """
+
+    make: Callable[[ModelConfig], PatchFunction]
+    model: ModelConfig
+    patches: tuple[int, ...]
+    steps: int
+    learning_rate: float
+    noise: tuple[float, ...] = (0.0,)
+
+
+_ONE = {"n_patches": 1, "shared_bias": False}
+_FOUR = ModelConfig(**_ONE, depth=2, n_qubits=4, image_side=8, n_classes=8, scale=25.0), (1, 4, 9, 25), 200
+_TWO = ModelConfig(**_ONE, depth=1, n_qubits=2, image_side=4, n_classes=4, scale=10.0), (1, 4, 9), 100
+KINDS = {
+    "paper": Kind(paper_circuit, *_FOUR, 0.1),
+    "entangling": Kind(lambda cfg: entangling_layers(cfg, 1), *_FOUR, 0.1),
+    "tanh": Kind(tanh_layer, *_FOUR, 0.03),
+    "noisy": Kind(noisy_circuit, *_TWO, 0.1, (0.0, 0.03, 0.1)),
+}
+STORED: tuple[tuple[str, Literal["mean", "sum"]], ...] = (
+    *((kind, "mean") for kind in KINDS),
+    ("paper", "sum"),
+    ("tanh", "sum"),
+)
+SEEDS = tuple(range(10))  # ours
+IMAGES = 240  # ours
+
+
+def images_of(kind: str, n_images: int = IMAGES) -> data.ImageData:
+    """Returns the scikit-learn digits on which a kind of `KINDS` is trained.
+
+    Args:
+        kind: its name.
+        n_images: training images; the two-qubit models, which are slow, take at most 100, averaged to 4 x 4 pixels.
+
+    Returns:
+        The images of the first eight classes, or four.
+    """
+    cfg = KINDS[kind].model
+    if cfg.image_side == 8:
+        return data.load("digits", n_qubits=cfg.n_qubits, n_classes=cfg.n_classes, n_train=n_images)
+    images = data.load("digits", n_qubits=cfg.n_qubits, n_classes=cfg.n_classes, n_train=min(n_images, 100))
+    averaged = {
+        name: getattr(images, name).reshape(-1, 4, 2, 4, 2).mean((2, 4)) for name in ("train_angles", "test_angles")
+    }
+    return images._replace(**averaged)
+
+
+def train(
+    kind: str,
+    images: data.ImageData,
+    patches: Sequence[int],
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    noise: Sequence[float] = (0.0,),
+    aggregation: Literal["mean", "sum"] = "mean",
+) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """Trains and measures a kind of `KINDS`; arguments and result are those of `minima`.
+
+    Args:
+        kind: its name.
+        images: training images.
+        patches: numbers of patches.
+        seeds: of the start, one run each.
+        steps: of Adam.
+        noise: strengths.
+        aggregation: of the circuits.
+
+    Returns:
+        The table and the ends of `minima`.
+    """
+    own = KINDS[kind]
+    cfgs = [own.model.model_copy(update={"n_patches": n, "aggregation": aggregation}) for n in patches]
+    protocol = {"steps": steps, "learning_rate": own.learning_rate, "noise": noise}
+    return minima(own.make(own.model), cfgs, images, seeds=seeds, **protocol)
+
+
+def _settings(kind: str, images: data.ImageData, steps: int, aggregation: str) -> dict[str, Any]:
+    own = KINDS[kind]
+    model = own.model.model_copy(update={"aggregation": aggregation}).model_dump(mode="json")
+    return {"kind": kind, "model": model, "learning_rate": own.learning_rate, "steps": steps} | {
+        "images": images.fingerprint
+    }
+
+
+def read_or_train(
+    kind: str,
+    images: data.ImageData,
+    patches: Sequence[int],
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    noise: Sequence[float] = (0.0,),
+    aggregation: Literal["mean", "sum"] = "mean",
+) -> pd.DataFrame:
+    """Reads the runs of a kind of `KINDS`, or trains them all if one of them is not stored.
+
+    Args:
+        kind: its name.
+        images: training images.
+        patches: numbers of patches.
+        seeds: of the start, one run each.
+        steps: of Adam.
+        noise: strengths.
+        aggregation: of the circuits.
+
+    Returns:
+        The table of `minima` with `stored`, whether the runs were read.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    settings = _settings(kind, images, steps, aggregation)
+    found = tables.beyond.matching(settings, patches=patches, noise=noise, seeds=seeds)
+    if found is not None:
+        return found.assign(stored=True)
+    fresh, _ = train(kind, images, patches, seeds=seeds, steps=steps, noise=noise, aggregation=aggregation)
+    return fresh.assign(stored=False)
+
+
+def store(kind: str, aggregation: Literal["mean", "sum"], folder: str | Path) -> Path:
+    """Makes the file of one kind that chapter 8 reads, with every seed of `SEEDS`, unless it is there.
+
+    Args:
+        kind: name in `KINDS`.
+        aggregation: of the circuits.
+        folder: of the files.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: if it is damaged, or holds runs of other settings.
+    """
+    own, images = KINDS[kind], images_of(kind)
+    settings, target = _settings(kind, images, own.steps, aggregation), tables.beyond.path(kind, aggregation, folder)
+    if target.exists():
+        if records.read(target).meta["settings"] != settings:
+            raise ValueError(f"{target} holds runs of other settings: delete it and make it anew.")
+        return target
+    start = time.perf_counter()
+    table, _ = train(kind, images, own.patches, seeds=SEEDS, steps=own.steps, noise=own.noise, aggregation=aggregation)
+    meta = {"settings": settings, "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
+    files.write("beyond", target, {name: table[name].to_numpy() for name in tables.beyond.COLUMNS}, meta)
+    return target
 
 
 def curvature_from_shots(

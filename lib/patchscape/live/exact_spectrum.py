@@ -10,7 +10,7 @@ import pandas as pd
 
 from patchscape import tables
 from patchscape.config import RunConfig
-from patchscape.curvature import estimates, exact
+from patchscape.curvature import estimates, exact, measures
 from patchscape.learning import data, training
 from patchscape.store import files
 from patchscape.study import jobs
@@ -24,26 +24,22 @@ def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
         n_images: the Hessian is that of the loss over the first so many training images.
 
     Returns:
-        The eigenvalues of H, G and R ("H", "G", "R", in decreasing order), "vectors" (P, P) of H as columns in the
-        same order, "gauss_newton" G, "class_means" (P, C) class-mean gradients of the own-class logits, "gradient"
-        norm, "loss", "flat" number of eigenvalues of H below 1e-9 of the largest in size.
+        The eigenvalues of H, G and R ("H", "G", "R", in decreasing order), "vectors" (P, P) of H as rows in the same
+        order, "point" (`curvature.point.Point`), "gradient" norm, "loss", "flat" number of eigenvalues of H below
+        1e-9 of the largest in size.
     """
     images = data.load_run(run)
     trained = training.train(run, images)
     params = jax.tree.map(lambda a: jnp.asarray(a[0]), trained.minimum)
     labels = images.train_labels[:n_images]
     parts = exact.decompose(run.model, params, images.train_angles[:n_images], labels)
-    g = parts.root.T @ parts.root
-    r = parts.residual
-    values, vectors = np.linalg.eigh(g + r)
-    own = parts.logit_gradients[np.arange(len(labels)), labels]
+    of = exact.matrices(parts)
+    values, vectors = np.linalg.eigh(of["H"])
     return {
         "H": values[::-1],
-        "G": np.linalg.eigvalsh(g)[::-1],
-        "R": np.linalg.eigvalsh(r)[::-1],
-        "vectors": vectors[:, ::-1],
-        "gauss_newton": g,
-        "class_means": np.stack([own[labels == c].mean(0) for c in np.unique(labels)], axis=1),
+        **{part: np.linalg.eigvalsh(of[part])[::-1] for part in ("G", "R")},
+        "vectors": vectors.T[::-1],
+        "point": exact.point(run.model, parts, labels),
         "gradient": float(np.linalg.norm(parts.gradient)),
         "loss": parts.loss,
         "flat": int(np.sum(np.abs(values) < 1e-9 * np.abs(values).max())),
@@ -77,15 +73,8 @@ def eigenvector_table(spectrum: dict[str, Any], count: int) -> pd.DataFrame:
         Columns rank, class_means (squared length of the projection onto the span of the class-mean gradients) and
         gauss_newton (share v G v / v H v of the eigenvalue).
     """
-    basis, _ = np.linalg.qr(spectrum["class_means"])
-    v = spectrum["vectors"][:, :count]
-    return pd.DataFrame(
-        {
-            "rank": np.arange(1, count + 1),
-            "class_means": np.sum((basis.T @ v) ** 2, axis=0),
-            "gauss_newton": np.sum(v * (spectrum["gauss_newton"] @ v), axis=0) / spectrum["H"][:count],
-        }
-    )
+    in_means, share = measures.made_of(spectrum["point"], spectrum["H"][:count], spectrum["vectors"][:count])
+    return pd.DataFrame({"rank": np.arange(1, count + 1), "class_means": in_means, "gauss_newton": share})
 
 
 def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:

@@ -116,7 +116,7 @@ def precision_differences(cfg: ModelConfig, n_images: int) -> dict[str, float]:
         return tuple(map(np.asarray, jax.jit(run)(cast(start), cast(direction), cast(angles))))
 
     single = everything(jnp.float32)
-    runtime.release()
+    runtime.finished()
     with jax.enable_x64(True):
         double = everything(jnp.float64)
     logits, *derivatives = (np.abs(a - b).max() for a, b in zip(single, double, strict=True))

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from patchscape import config, runtime, tables
+from patchscape import config, law, runtime, tables
 from patchscape.config import ModelConfig, RunConfig
-from patchscape.curvature import bounds, full_data, measures
+from patchscape.curvature import bounds, exact, full_data, measures
 from patchscape.learning import data, model, training
+from patchscape.study import redrawn
 
 
 def curvature_at_minima(cfg: ModelConfig, images: data.ImageData, minima: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -130,7 +131,7 @@ def hessian_sweep(runs: Sequence[RunConfig], seeds: Sequence[int]) -> pd.DataFra
             found.append(_with_converged(tables.runs.rows("chapters", kept)).assign(stored=True))
             continue
         found.append(train_and_measure(run, data.load_run(run), seeds).assign(stored=False))
-        runtime.release()  # another configuration needs programs of its own
+        runtime.finished()  # another configuration needs programs of its own
     return tables.runs.with_scaled(pd.concat(found, ignore_index=True))
 
 
@@ -156,8 +157,9 @@ def bound_sweep(
         n_images: the bounds and lambda_max refer to the loss over the first so many training images.
 
     Returns:
-        One row per run and point (`where` is "start" or "trained") with the scalar fields of `bounds.Terms`, and
-        the block norms (n, n) of the first seed's trained point for each n.
+        One row per run and point (`where` is "start" or "trained") with the scalar fields of `bounds.Terms`, at the
+        trained ones also redrawn_coherence, with blocks drawn anew and the predictions kept; and the block norms (n, n)
+        of the first seed's trained point for each n.
     """
     rows, norms = [], {}
     for n in patches:
@@ -174,7 +176,21 @@ def bound_sweep(
                 scalars = {k: v for k, v in terms._asdict().items() if np.ndim(v) == 0}
                 rows.append({"n_patches": n, "m": cfg.n_params_per_qnn, "seed": seed, "where": where, **scalars})
                 rows[-1]["largest_block"] = terms.hessian_blocks.max()
+            rows[-1]["redrawn_coherence"] = _redrawn_coherence(cfg, last, *few, seed)
             if i == 0:
                 norms[n] = terms.block_norms
         training.release()
     return pd.DataFrame(rows), norms
+
+
+def _redrawn_coherence(
+    cfg: ModelConfig, params: model.Params, angles: np.ndarray, labels: np.ndarray, seed: int
+) -> float:
+    """The coherence with blocks drawn once anew, from a generator with the given seed; predictions as they are."""
+    phi = redrawn.with_new_blocks(cfg, np.asarray(params["phi"]), np.random.default_rng(seed))
+    probabilities = np.asarray(jax.nn.softmax(model.logits(cfg, params, jnp.asarray(angles))), float)
+    found = exact.decompose(cfg, {**params, "phi": phi}, angles, labels, norms=False)
+    rows = np.matmul(exact.root(probabilities), found.logit_gradients[..., cfg.layout.phi])
+    blocks = rows.reshape(-1, *phi.shape).swapaxes(0, 1)
+    largest = [np.linalg.norm(block, 2) ** 2 for block in (rows.reshape(-1, phi.size), *blocks)]
+    return float(law.coherence(largest[0], np.array(largest[1:])))

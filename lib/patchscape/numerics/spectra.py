@@ -120,7 +120,9 @@ def lanczos(
     rng, matvec = np.random.default_rng(seed), finite(matvec)
     start = rng.standard_normal((n_blocks, size))
     basis = [start / np.linalg.norm(start, axis=1, keepdims=True)]
-    diagonal, beside, ended = [], [], np.zeros(n_blocks, int)
+    diagonal: list[np.ndarray] = []
+    beside: list[np.ndarray] = []
+    ended = np.zeros(n_blocks, int)
 
     def orthogonal(w: np.ndarray) -> np.ndarray:
         q = np.stack(basis, 1)

@@ -9,11 +9,12 @@ degree of freedom less than there are units {cite}`efron1982jackknife`; for a me
 hold a table of how often they cover the truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 LEVEL = 0.95  # ours
@@ -79,8 +80,9 @@ def ratio(table: pd.DataFrame, column: str, first: pd.Series, second: pd.Series)
         raise ValueError(f"no seed has both kinds of run: a paired ratio of {column} needs at least one.")
     mean = differences.mean()
     without = (differences.sum() - differences) / max(count - 1, 1)
-    values = np.exp(differences).tolist() if count < FEW else ()
-    return Estimate(*np.exp([mean, *_interval(mean, without)]).tolist(), count, tuple(values))
+    values = tuple(np.exp(differences).tolist()) if count < FEW else ()
+    value, low, high = np.exp([mean, *_interval(mean, without)]).tolist()
+    return Estimate(value, low, high, count, values)
 
 
 def exponents(
@@ -124,6 +126,25 @@ def exponents(
         )
         for i, name in enumerate(terms, start=1)
     }
+
+
+def share(cases: Iterable[object]) -> Estimate:
+    """Share of the cases that are true, with the exact binomial interval {cite}`clopper1934use`.
+
+    Args:
+        cases: true or false each, as if they were independent; at least one.
+
+    Returns:
+        The share; the interval covers the truth in at least `LEVEL` of all cases.
+
+    Raises:
+        ValueError: if there is no case.
+    """
+    found = [bool(case) for case in cases]
+    if not found:
+        raise ValueError("a share needs at least one case.")
+    ends = binomtest(sum(found), len(found)).proportion_ci(LEVEL)
+    return Estimate(sum(found) / len(found), float(ends.low), float(ends.high), len(found))
 
 
 def lack_of_fit(table: pd.DataFrame, response: str, terms: Sequence[str], configuration: Sequence[str]) -> float:
@@ -195,4 +216,5 @@ def rank_correlation(table: pd.DataFrame, x: str, y: str, within: Sequence[str] 
     seeds = table.seed.unique()
     value = np.array(transformed(table))
     without = np.array([transformed(table[table.seed != seed]) for seed in seeds])
-    return Estimate(*np.tanh([value, *_interval(value, without)]).tolist(), len(seeds))
+    mean, low, high = np.tanh([value, *_interval(value, without)]).tolist()
+    return Estimate(mean, low, high, len(seeds))

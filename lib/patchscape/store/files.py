@@ -1,15 +1,18 @@
 """Where results lie, which files belong together, and whether they are whole."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from patchscape import runtime
 from patchscape.config import RunConfig
-from patchscape.store import records
+from patchscape.store import columns, records
 from patchscape.store.grids import Job
 
+OWN = "runs"  # the folder that `patchscape train` writes to, below the working folder; never part of the book
 _NEEDED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "minimum_epoch")  # of every run file
 
 
@@ -30,6 +33,11 @@ def data_folder() -> Path:
             "or unset it in a clone of the project."
         )
     return where
+
+
+def folder_of(grid: str) -> Path:
+    """Returns the folder of a grid's result files, data/results/GRID; `OWN` lies in the working folder."""
+    return Path(OWN) if grid == OWN else data_folder() / "results" / grid
 
 
 def paths(job: Job, folder: str | Path) -> tuple[Path, Path]:
@@ -94,6 +102,25 @@ def read_run(path: str | Path) -> tuple[RunConfig, records.Record]:
     return run, record
 
 
+def job_of(path: Path) -> Job:
+    """Returns the job of a run file that a user names: one for which the largest eigenvalue is measured.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The job; no grid has to have it.
+
+    Raises:
+        ValueError: if the file is no run file, is damaged, or is not called as its run is.
+    """
+    run, record = read_run(path)
+    job = Job(run, tuple(record.meta["seeds"]), "top", ())
+    if path.stem != job.name:
+        raise ValueError(f"{path} does not have the name of its run: rename it to {job.name}.safetensors.")
+    return job
+
+
 def read_pair(run_file: Path) -> tuple[records.Record, records.Record | None]:
     """Reads a run file and, if it is there, the curvature file that belongs to it.
 
@@ -114,6 +141,23 @@ def read_pair(run_file: Path) -> tuple[records.Record, records.Record | None]:
     if found.meta.get("run_file") != records.checksum(record.arrays, record.meta):
         raise ValueError(f"{path} belongs to another run file: delete it and rerun its job.")
     return record, found
+
+
+def write(kind: columns.Kind, path: str | Path, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Writes a result file, if its arrays are as `columns` describes them.
+
+    Args:
+        kind: of result file.
+        path: the file, ending in .safetensors.
+        arrays: by name, with a leading axis of seeds.
+        meta: plain JSON data; of all kinds but "beyond" with the configuration `run` and the `seeds`.
+
+    Raises:
+        ValueError: if a column is unknown or has another shape; nothing is written then.
+        OSError: if the file cannot be written.
+    """
+    columns.check(kind, arrays, meta)
+    records.write(path, arrays, meta)
 
 
 def minimum(record: records.Record, number: int) -> dict[str, np.ndarray]:

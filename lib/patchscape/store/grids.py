@@ -91,8 +91,8 @@ def _controls() -> Iterator[Job]:
 def _paper() -> Iterator[Job]:
     points = [(n, depth) for n in config.PAPER_PATCHES for depth in config.PAPER_LEARNING_RATES]
     for n, depth in points:
-        run, level = config.paper(n, depth), "leading" if n == 4 or depth == 50 else "top"
-        yield Job(run, (run.seed,), level, ("replay",))
+        run = config.paper(n, depth)
+        yield Job(run, (run.seed,), "leading" if n == 4 or depth == 50 else "top", ("replay",))
     # ours: the smallest models first, as each point takes hours; four seeds, then five more
     for seeds, (depth, n) in product((range(1, 5), range(5, 10)), sorted((d, n) for n, d in points)):
         first = config.PAPER_SEED + seeds[0]
@@ -111,9 +111,9 @@ def _chapters() -> Iterator[Job]:
     seeds = (0, 1, 2)
     for n, depth in ((4, 2), (1, 4), (4, 4), (9, 4)):
         run = config.digits(n, depth, epochs=16).model_copy(update={"n_train": 500})
-        yield Job(run, seeds, "ends", ("03_hessian",))
+        yield Job(run, seeds, "ends", ("04_hessian",))
     for n in (4, 9):
-        yield Job(config.digits(n, 4, epochs=26), seeds, "ends", ("05_landscape",), keep_path=True)
+        yield Job(config.digits(n, 4, epochs=26), seeds, "ends", ("06_landscape",), keep_path=True)
 
 
 def _smoke() -> Iterator[Job]:
@@ -142,6 +142,25 @@ def jobs(grid: str) -> dict[str, Job]:
     if grid not in _GRIDS:
         raise ValueError(f"no grid '{grid}': choose one of {', '.join(_GRIDS)}.")
     return {job.name: job for job in _GRIDS[grid]()}
+
+
+def job(grid: str, name: str) -> Job:
+    """Returns one job of a grid.
+
+    Args:
+        grid: as for `jobs`.
+        name: of the job.
+
+    Returns:
+        The job.
+
+    Raises:
+        ValueError: if there is no such grid or no such job.
+    """
+    known = jobs(grid)
+    if name not in known:
+        raise ValueError(f"no job '{name}' in grid '{grid}': `patchscape grid {grid}` lists them.")
+    return known[name]
 
 
 def names() -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def read(path: str | Path) -> Record:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            header = (file.metadata() or {}).get(_KEY)
+            header = (file.metadata() or {}).get(_KEY, "")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         with Path(path).open("rb") as file:

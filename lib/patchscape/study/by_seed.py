@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from patchscape.store import files, records
+from patchscape.store import columns, files, records
 from patchscape.store.grids import Job
 from patchscape.study import jobs
 
@@ -16,6 +16,7 @@ Columns = dict[str, np.ndarray]
 
 
 def extend(
+    kind: columns.Kind,
     job: Job,
     run_folder: str | Path,
     out: str | Path,
@@ -28,6 +29,7 @@ def extend(
     """Adds what is missing to the file of a job; seeds that are stored are left alone. Two calls take turns.
 
     Args:
+        kind: of file.
         job: the job.
         run_folder: where its run file is.
         out: folder of the files.
@@ -55,7 +57,8 @@ def extend(
         raise ValueError(f"seed={unknown[0]}: the run file has seeds {known}.")
     identity = settings | {"run_file": records.checksum(record.arrays, record.meta)}
     with jobs.alone(target):
-        arrays, done, wall, of_seed = {}, [], 0.0, None
+        arrays: Columns = {}
+        done, wall, of_seed = [], 0.0, None
         if target.exists():
             arrays, meta = records.read(target)
             if {name: meta.get(name) for name in identity} != identity:
@@ -70,5 +73,5 @@ def extend(
             wall, done = wall + time.perf_counter() - start, [*done, seed]
             arrays = {k: np.concatenate([*([arrays[k]] if k in arrays else []), v[None]]) for k, v in found.items()}
             meta = {"run": job.run.model_dump(mode="json"), "seeds": done, "wall_s": wall}
-            records.write(target, arrays, meta | identity | {"provenance": records.provenance()})
+            files.write(kind, target, arrays, meta | identity | {"provenance": records.provenance()})
     return target

@@ -6,9 +6,8 @@ Two files come out, `<name>.safetensors` and `<name>-curvature.safetensors`. Wha
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,13 @@ from tqdm.auto import tqdm
 
 from patchscape.config import RunConfig
 from patchscape.curvature import full_data, measures
-from patchscape.learning import checkpoints, data, training
+from patchscape.learning import checkpoints, data, model, training
 from patchscape.numerics import planes, spectra
 from patchscape.store import files, records
 from patchscape.store.grids import LARGE, Job
 from patchscape.study import levels
 from patchscape.study.recorded import recorded
 
-SAME_LOSS = 1e-4  # ours: relative; float32 sums in another order differ by less
-SAME_TOP = 2e-3  # ours: relative; twice the residual that the stored value may have
 _PRINCIPAL = 10  # ours: leading PCA ratios that are kept
 
 
@@ -49,23 +46,48 @@ def train(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = 
     with alone(path):
         if _sound(path, redo):
             return path
-        checkpoint = files.unfinished(path)
         if redo:
-            checkpoints.remove(checkpoint)
-        trained = training.train(
-            job.run,
-            data.load_run(job.run),
-            seeds=job.seeds,
-            checkpoint=checkpoint,
-            keep_trajectory=True,
-            progress=progress,
-        )
+            checkpoints.remove(files.unfinished(path))
+        trained = _trained(path, job.run, data.load_run(job.run), job.seeds, keep_trajectory=True, progress=progress)
         extra = _principal(trained, plane=job.level in LARGE)
         if job.keep_path:
             extra |= {f"final/{name}": value for name, value in trained.final.items()}
         training.store(path, job.run, trained, extra=extra, keep_trajectory=job.keep_path)
-        checkpoints.remove(checkpoint)
+        checkpoints.remove(files.unfinished(path))
     return path
+
+
+def train_own(
+    run: RunConfig, seeds: Sequence[int], folder: str | Path, *, trajectory: bool = False, progress: bool = False
+) -> tuple[Path, training.Trained]:
+    """Trains a configuration that no grid need have and writes its run file, in place of one that is there.
+
+    Args:
+        run: the configuration.
+        seeds: one training run each, all in one file.
+        folder: of run files.
+        trajectory: also store phi after every epoch.
+        progress: show a progress bar.
+
+    Returns:
+        The run file, and what it holds.
+
+    Raises:
+        ValueError: if the configuration, a seed or a checkpoint does not fit.
+    """
+    path = Path(folder) / f"{run.name(seeds)}.safetensors"
+    images = data.load_run(run)
+    training.checked(run, images, seeds)  # before there is a lock
+    with alone(path):
+        trained = _trained(path, run, images, seeds, keep_trajectory=trajectory, progress=progress)
+        training.store(path, run, trained)
+        checkpoints.remove(files.unfinished(path))
+    return path, trained
+
+
+def _trained(path: Path, run: RunConfig, images: data.ImageData, seeds: Sequence[int], **how: bool) -> training.Trained:
+    """Trains, or goes on from the checkpoint of the run file."""
+    return training.train(run, images, seeds=seeds, checkpoint=files.unfinished(path), **how)
 
 
 def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = False) -> Path:
@@ -115,7 +137,7 @@ def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool 
             "wall_s": wall,
             "provenance": records.provenance(),
         }
-        records.write(path, _stack(found), meta)
+        files.write("curvature", path, _stack(found), meta)
         unfinished.unlink(missing_ok=True)
         _remove_products(path)
     return path
@@ -143,6 +165,7 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         if not run_file.exists() or not path.exists():
             raise ValueError(f"{path} is missing: run the job first (`patchscape job GRID {job.name}`).")
         record, found = files.read_pair(run_file)
+        assert found is not None  # the file is there
         missing = levels.wanted(job.level) - set(found.arrays)
         if not missing:
             return path
@@ -151,9 +174,10 @@ def complete(job: Job, folder: str | Path, *, progress: bool = False) -> Path:
         for number in tqdm(range(len(job.seeds)), disable=not progress, unit="minimum", desc=job.name):
             record_as = _recorded(_products(path, number), found.meta["run_file"])
             new.append(levels.only(prepared, files.minimum(record, number), missing, record_as))
-        new = {name: value for name, value in _stack(new).items() if name not in found.arrays}
-        added = {"columns": sorted(new), "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
-        records.write(path, found.arrays | new, found.meta | {"added": [*found.meta.get("added", []), added]})
+        columns = {name: value for name, value in _stack(new).items() if name not in found.arrays}
+        added = {"columns": sorted(columns), "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
+        meta = found.meta | {"added": [*found.meta.get("added", []), added]}
+        files.write("curvature", path, found.arrays | columns, meta)
         _remove_products(path)
     return path
 
@@ -179,7 +203,7 @@ def images_of(record: records.Record, images: data.ImageData | None = None) -> d
 
 
 def eigenpairs(
-    run_file: str | Path,
+    run_file: str | Path | records.Record,
     number: int = 0,
     k: int = 1,
     *,
@@ -190,7 +214,7 @@ def eigenpairs(
     """Computes the largest Hessian eigenvalues over all training images at a stored minimum.
 
     Args:
-        run_file: as `training.store` writes it.
+        run_file: as `training.store` writes it, or what was read of it.
         number: position of the seed.
         k: number of eigenpairs.
         images: the ones that the run was trained on, if they are the user's own.
@@ -198,52 +222,17 @@ def eigenpairs(
         chunk: images at once; sets the memory, not the result.
 
     Returns:
-        Eigenpairs with vectors (k, P), bias first; eigenvalues in nats per rad^2.
+        Eigenpairs with vectors (k, P), in the order of `ModelConfig.layout`; eigenvalues in nats per rad^2.
 
     Raises:
         ValueError: if the file is damaged or no run file, has no such seed, or the images are others.
     """
-    record = records.read(run_file)
+    record = run_file if isinstance(run_file, records.Record) else records.read(run_file)
     params = files.minimum(record, number)
     images = images_of(record, images)
     cfg = RunConfig(**record.meta["run"]).model
     loss = full_data.FullDataLoss(cfg, images.train_angles, images.train_labels, chunk)
-    return spectra.eigenpairs(loss.at(full_data.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
-
-
-def verify(run_file: str | Path, number: int = 0) -> dict[str, float]:
-    """Recomputes loss and largest Hessian eigenvalue at a stored minimum.
-
-    Args:
-        run_file: a run file that has its curvature file beside it.
-        number: position of the seed.
-
-    Returns:
-        train_loss and lambda_max (stored and again), and their relative differences.
-
-    Raises:
-        ValueError: if a file is damaged, or there is no stored curvature, or it is of older code and not completed.
-    """
-    record, found = files.read_pair(Path(run_file))
-    params = files.minimum(record, number)
-    if found is None:
-        raise ValueError(f"{run_file} has no curvature file beside it: `patchscape measure {run_file}` makes it.")
-    if "train_loss" not in found.arrays:
-        raise ValueError(
-            f"{files.beside(Path(run_file))} has no losses: add them (`patchscape job GRID NAME complete`)."
-        )
-    prepared = _prepared(RunConfig(**record.meta["run"]), record.meta.get("images"))
-    again = levels.again(prepared, params)
-    compared: dict[str, float] = {}
-    for name, value in again.items():
-        stored = float(found.arrays[name][number])
-        compared |= {name: stored, f"{name}_again": value, f"{name}_difference": abs(value / stored - 1)}
-    return compared
-
-
-@lru_cache(maxsize=1)  # the minima of one file share images and compiled programs
-def _prepared(run: RunConfig, fingerprint: str | None) -> levels.Prepared:
-    return levels.prepare(run, data.load_run(run, fingerprint))
+    return spectra.eigenpairs(loss.at(model.flatten(params)).hessian, loss.size, k, seed=0, tol=tol)
 
 
 def _principal(trained: training.Trained, *, plane: bool) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Everything that is measured at the minima of one configuration, by level."""
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def at(prepared: Prepared, params: model.Params, level: Level, record: Record) -
     Returns:
         Columns of a curvature file; none if the parameters are not finite (a run that has diverged).
     """
-    loss, flat = prepared.loss, full_data.flatten(params)
+    loss, flat = prepared.loss, np.asarray(model.flatten(params))
     if not np.all(np.isfinite(flat)):
         return {}
     if level in LARGE:
@@ -75,8 +75,8 @@ def at(prepared: Prepared, params: model.Params, level: Level, record: Record) -
     columns = _losses(prepared, params) | _exactly(prepared, params)
     if level == "core":
         return columns
-    refined, how = measures.refine(loss, flat, columns["gradient_norm"])
-    refined = loss.unravel(refined)
+    found, how = measures.refine(loss, flat, float(columns["gradient_norm"]))
+    refined = model.unflatten(loss.cfg, found)
     again = _losses(prepared, refined) | _exactly(prepared, refined)
     return columns | how | {f"refined_{name}": value for name, value in again.items()}
 
@@ -93,7 +93,7 @@ def only(prepared: Prepared, params: model.Params, names: Collection[str], recor
     Returns:
         These columns and the others that come with them; none if the parameters are not finite.
     """
-    flat, columns = full_data.flatten(params), {}
+    flat, columns = np.asarray(model.flatten(params)), dict[str, Any]()
     if not np.all(np.isfinite(flat)):
         return columns
     if "train_loss" in names:
@@ -120,15 +120,17 @@ def only(prepared: Prepared, params: model.Params, names: Collection[str], recor
 def _recorded(loss: full_data.FullDataLoss, flat: np.ndarray, images: str, record: Record) -> Point:
     """The loss at a point, with products that are kept; `images` tells data sets apart."""
     point = loss.at(flat)
-    kept = {name: record(f"{images}-{name}", getattr(point, name)) for name in ("hessian", "gauss_newton")}
-    return point._replace(**kept)
+    return point._replace(
+        hessian=record(f"{images}-hessian", point.hessian),
+        gauss_newton=record(f"{images}-gauss_newton", point.gauss_newton),
+    )
 
 
 def _densities(prepared: Prepared, flat: np.ndarray, record: Record) -> dict[str, np.ndarray]:
     """Quadratures of the spectral densities of H and of G over the first images, from several starts."""
     angles, labels, *_ = prepared.images
     loss = full_data.FullDataLoss(prepared.cfg, angles[:DENSITY_IMAGES], labels[:DENSITY_IMAGES])
-    point, columns = _recorded(loss, flat, "density", record), {}
+    point, columns = _recorded(loss, flat, "density", record), dict[str, Any]()
     for name in ("hessian", "gauss_newton"):
         matvec, size = getattr(point, name), loss.size
         values, weights = spectra.quadrature(matvec, size, steps=min(DENSITY_STEPS, size), starts=DENSITY_STARTS)
@@ -146,7 +148,7 @@ def again(prepared: Prepared, params: model.Params) -> dict[str, float]:
     Returns:
         Both, in nats and nats per rad^2.
     """
-    flat = full_data.flatten(params)
+    flat = np.asarray(model.flatten(params))
     loss, _ = training.loss_and_accuracy(prepared.loss.logits(flat), prepared.images.train_labels)
     point = prepared.loss.at(flat)
     top, _ = measures.spectrum(prepared.cfg, point.gradient, point.hessian, max_steps=60, top=1, bottom=0, seed=1)
@@ -174,9 +176,9 @@ def _exactly(prepared: Prepared, params: model.Params) -> dict[str, np.ndarray]:
     columns, vectors = measures.spectrum(cfg, point.gradient, point.hessian)
     columns |= measures.gauss_newton(point) | measures.without_bias(cfg, point)
     columns |= measures.blocks(cfg, point, columns, vectors) | measures.overlaps(point, columns, vectors)
-    squares, n_phi = np.square(parts.root).sum(0), cfg.n_patches * cfg.n_params_per_qnn
-    columns |= {"gauss_newton_trace_phi": squares[:n_phi].sum(), "gauss_newton_trace_phi_error": 0.0}
-    columns |= {"gauss_newton_trace_bias": squares[n_phi:].sum()}
+    squares, at = np.square(parts.root).sum(0), cfg.layout
+    columns |= {"gauss_newton_trace_phi": squares[at.phi].sum(), "gauss_newton_trace_phi_error": 0.0}
+    columns |= {"gauss_newton_trace_bias": squares[at.bias].sum()}
     columns |= measures.expected(cfg, params, angles, parts.probabilities)
     trace = squares.sum() + np.trace(parts.residual_blocks, axis1=1, axis2=2).sum()
     columns |= {"trace": trace, "trace_error": 0.0}

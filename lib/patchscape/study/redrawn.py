@@ -74,12 +74,14 @@ def make(
 
         def of_seed(number: int) -> by_seed.Columns:
             params = files.minimum(record, number)
-            probabilities = loss.probabilities(full_data.flatten(params))
+            probabilities = loss.probabilities(model.flatten(params))
             return at(cfg, params, record.meta["seeds"][number], angles, probabilities, draws)
 
         return of_seed
 
-    return by_seed.extend(job, run_folder, out, seeds, prepare, progress=progress, draws=draws, images=images)
+    return by_seed.extend(
+        "redrawn", job, run_folder, out, seeds, prepare, progress=progress, draws=draws, images=images
+    )
 
 
 def at(
@@ -103,17 +105,17 @@ def at(
     Returns:
         Columns as `measure` has them, with a leading axis: trained, start, D redrawn.
     """
-    params = {name: np.asarray(value) for name, value in params.items()}
+    here = {name: np.asarray(value) for name, value in params.items()}
     start = {name: np.asarray(value) for name, value in model.init(cfg, seed).items()}
-    rng, rows = np.random.default_rng(seed), [params, start]
+    rng, rows = np.random.default_rng(seed), [here, start]
     for _ in range(draws):
-        rows.append(params | {"phi": with_new_blocks(cfg, params["phi"], rng)})
-    trained, found = None, []
-    for row in rows:
-        here = jacobians(cfg, row, angles)
-        trained = here if trained is None else trained
-        moved = np.sqrt(np.mean(np.square(row["phi"] - params["phi"])))
-        found.append(measure(cfg, here, probabilities) | alignment(here, trained) | {"distance": moved})
+        rows.append(here | {"phi": with_new_blocks(cfg, here["phi"], rng)})
+    trained, found = jacobians(cfg, here, angles), []
+    for number, row in enumerate(rows):
+        derivatives = jacobians(cfg, row, angles) if number else trained
+        moved = np.sqrt(np.mean(np.square(row["phi"] - here["phi"])))
+        columns = measure(cfg, derivatives, probabilities) | alignment(derivatives, trained)
+        found.append(columns | {"distance": moved})
     return {name: np.stack([columns[name] for columns in found]) for name in found[0]}
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,9 +19,8 @@ from patchscape.learning import data, model, training
 from patchscape.numerics import planes
 from patchscape.store import columns, files, records
 from patchscape.store.grids import Job
-from patchscape.study import by_seed, jobs
+from patchscape.study import by_seed, jobs, verification
 
-POINTS = 25  # ours: along each side of a grid; the author has 20
 MARGIN = 5.0  # author's code: rad beyond the path on every side
 WIDE = ((-15.0, 5.0), (-10.0, 10.0))  # ours: rad, holds the whole path of every configuration of the laptop grid
 NEAR = 2.0  # ours: rad to each side of the minimum, plane of the path
@@ -47,7 +45,7 @@ def make(job: Job, run_folder: str | Path, out: str | Path, seeds: Sequence[int]
         ValueError: if the job has not been trained or has no such seed, a file is damaged, or training the seed again
             does not give the stored minimum.
     """
-    return by_seed.extend(job, run_folder, out, seeds, lambda record: partial(_views, job.run, record))
+    return by_seed.extend("landscape", job, run_folder, out, seeds, lambda record: partial(_views, job.run, record))
 
 
 def oriented(plane: planes.Plane) -> planes.Plane:
@@ -72,20 +70,22 @@ def shortest(change: np.ndarray) -> np.ndarray:
 def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.ndarray]:
     """Arrays of one seed, as data/results/README.md explains them."""
     images = jobs.images_of(record)
-    minima = [full_data.flatten(files.minimum(record, i)).astype(np.float64) for i in range(len(record.meta["seeds"]))]
+    minima = [np.asarray(model.flatten(files.minimum(record, i)), float) for i in range(len(record.meta["seeds"]))]
     minimum = minima[number]
     epoch = int(record.arrays["minimum_epoch"][number])
     if epoch < 0:
         raise ValueError(f"number={number}: this run has no minimum (it diverged), so there is nothing to look at.")
     again = training.train(run, images, seeds=[record.meta["seeds"][number]], keep_trajectory=True)
+    assert again.trajectory is not None  # it was asked for
     loss = _loss(run, images)
     walk = again.trajectory[0].reshape(run.train.epochs + 1, -1).astype(np.float64)
-    n_bias = len(minimum) - walk.shape[1]
-    with_bias = np.concatenate([np.broadcast_to(minimum[:n_bias], (len(walk), n_bias)), walk], 1)
+    at = run.model.layout
+    with_bias = np.tile(minimum, (len(walk), 1))
+    with_bias[:, at.phi] = walk
     _check_minimum(loss, epoch, with_bias[epoch + 1], minimum)
     plane = oriented(planes.pca_plane(with_bias, epoch + 1))
     out = _along_path(loss, with_bias, plane) | {
-        "retrained_difference": np.abs(walk[epoch + 1] - minimum[n_bias:]).max()
+        "retrained_difference": np.abs(walk[epoch + 1] - minimum[at.phi]).max()
     }
 
     def grid(name: str, on: planes.Plane, first: np.ndarray, second: np.ndarray) -> None:
@@ -93,26 +93,28 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
         out[f"{name}/loss"] = planes.grid_losses(loss, on, first, second)
 
     ends = plane.coordinates.min(0) - MARGIN, plane.coordinates.max(0) + MARGIN
-    grid("pca_wide", plane, *(np.linspace(*window, POINTS) for window in WIDE))
-    grid("pca_near", plane, *[np.linspace(-NEAR, NEAR, POINTS)] * 2)
-    grid("pca_author", plane, *np.linspace(*ends, POINTS).T)
+    grid("pca_wide", plane, *(np.linspace(*window, columns.POINTS) for window in WIDE))
+    grid("pca_near", plane, *[np.linspace(-NEAR, NEAR, columns.POINTS)] * 2)
+    grid("pca_author", plane, *np.linspace(*ends, columns.POINTS).T)
 
     point = full_data.FullDataLoss(run.model, images.train_angles, images.train_labels).at(minimum)
     found, vectors = measures.spectrum(run.model, point.gradient, point.hessian, top=2, bottom=0)
     nothing = np.zeros((0, 2)), np.full(2, np.nan)
-    grid("eigen", planes.Plane(minimum, vectors[:2], *nothing), *[np.linspace(-EIGEN, EIGEN, POINTS)] * 2)
+    grid("eigen", planes.Plane(minimum, vectors[:2], *nothing), *[np.linspace(-EIGEN, EIGEN, columns.POINTS)] * 2)
     out |= {"eigenvalues": found["eigenvalues"][:2], "slopes": vectors[:2] @ point.gradient}
 
-    groups = np.r_[np.full(n_bias, -1), np.repeat(np.arange(run.model.n_patches), run.model.n_params_per_qnn)]
+    groups = np.full(len(minimum), -1)  # the bias is one more group
+    for p, circuit in enumerate(at.circuits):
+        groups[circuit] = p
     for seed in RANDOM_SEEDS:
         random = planes.random_plane(minimum, groups, seed)
-        grid(f"random_{seed}", random, *[np.linspace(-RANDOM, RANDOM, POINTS)] * 2)
+        grid(f"random_{seed}", random, *[np.linspace(-RANDOM, RANDOM, columns.POINTS)] * 2)
         out[f"random_{seed}/lengths"] = np.linalg.norm(random.directions, axis=1)
     unit = random.directions[0] / np.linalg.norm(random.directions[0])
     for name, direction in zip(columns.LINES, (vectors[0], *plane.directions, unit), strict=True):
         out[f"line/{name}"] = _line(loss, minimum, direction, columns.LINE)
 
-    start = full_data.flatten(model.init(run.model, record.meta["seeds"][number]))
+    start = np.asarray(model.flatten(model.init(run.model, record.meta["seeds"][number])))
     out["from_start"] = _line(loss, start, minimum - start, columns.FROM_START)
     others = [m - minimum for i, m in enumerate(minima) if i != number and np.all(np.isfinite(m))]
     out["between"] = np.array([_line(loss, minimum, change, columns.BETWEEN) for change in others])
@@ -125,7 +127,7 @@ def _views(run: RunConfig, record: records.Record, number: int) -> dict[str, np.
 def _check_minimum(loss: Callable, epoch: int, again: np.ndarray, stored: np.ndarray) -> None:
     """Refuses a path that misses the stored minimum; both losses are of today's code."""
     ours, theirs = planes.path_losses(loss, np.zeros_like(stored), np.stack([again, stored]), np.eye(2)).tolist()
-    if not abs(ours / theirs - 1) <= jobs.SAME_LOSS:
+    if not abs(ours / theirs - 1) <= verification.SAME_LOSS:
         raise ValueError(
             f"trained again, the loss at epoch {epoch} is {ours:.8g}, not {theirs:.8g} as at the stored minimum: use "
             f"the machine and the library versions that the run file names."
@@ -133,10 +135,9 @@ def _check_minimum(loss: Callable, epoch: int, again: np.ndarray, stored: np.nda
 
 
 def _loss(run: RunConfig, images: data.ImageData) -> Callable[[jax.Array], jax.Array]:
-    """The loss over all training images as a function of flat parameters, bias first."""
+    """The loss over all training images as a function of flat parameters."""
     chunks = tuple(map(jnp.asarray, data.chunks(images.train_angles, images.train_labels, training.CHUNK)))
-    _, unravel = jax.flatten_util.ravel_pytree(model.init(run.model, 0))
-    return lambda flat: model.evaluate(run.model, unravel(flat), chunks)[0]
+    return lambda flat: model.evaluate(run.model, model.unflatten(run.model, flat), chunks)[0]
 
 
 def _line(loss: Callable, origin: np.ndarray, direction: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -45,7 +45,7 @@ class Residuals(NamedTuple):
 def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, progress: bool = False) -> Path:
     """Computes all eigenvalues of G, of G on phi and of H at a stored minimum, and writes them as they come.
 
-    Killed, it continues with what it has kept of the matrices.
+    Killed, it continues with what it has kept of the matrices. Two calls for one file take turns.
 
     Args:
         run_file: of a trained job.
@@ -55,48 +55,53 @@ def make(run_file: Path, out: Path, number: int = 0, *, wrong: int = WRONG, prog
         progress: show a progress bar.
 
     Returns:
-        The file; see `data/results/README.md`.
+        The file; see `data/results/README.md`. One that has all this for as many images is left alone.
 
     Raises:
         ValueError: if the file is there and holds something else, such as the spectrum of another seed.
     """
-    start = time.perf_counter()
     record = records.read(run_file)
     run, params = RunConfig(**record.meta["run"]), files.minimum(record, number)
     identity, seeds = records.checksum(record.arrays, record.meta), [record.meta["seeds"][number]]
     path = Path(out) / run_file.name
-    if path.exists():
-        there = records.read(path).meta
-        if (there.get("run_file"), there["seeds"]) != (identity, seeds):
-            raise ValueError(f"{path} is no spectrum of seed {seeds[0]} of this run: choose another folder (--out).")
-    angles, labels, *_ = jobs.images_of(record)
-    probabilities = full_data.FullDataLoss(run.model, angles, labels).probabilities(full_data.flatten(params))
-    folder = Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}"
-    keep = kept_in(folder)
-    chosen = most_wrong(probabilities, labels, wrong)
-    arrays = {"residual_images": len(chosen.order), "residual_share": chosen.share}
+    with jobs.alone(path):
+        start = time.perf_counter()
+        if path.exists():
+            arrays, there = records.read(path)
+            if (there.get("run_file"), there["seeds"]) != (identity, seeds):
+                raise ValueError(
+                    f"{path} is no spectrum of seed {seeds[0]} of this run: choose another folder (--out)."
+                )
+            if "all_hessian" in arrays and arrays["residual_images"][0] >= wrong:
+                return path
+        angles, labels, *_ = jobs.images_of(record)
+        probabilities = full_data.FullDataLoss(run.model, angles, labels).probabilities(model.flatten(params))
+        folder = Path(out) / "unfinished" / "large" / f"{run_file.stem}-{identity[:12]}-{number}"
+        keep = kept_in(folder)
+        chosen = most_wrong(probabilities, labels, wrong)
+        made: dict[str, Any] = {"residual_images": len(chosen.order), "residual_share": chosen.share}
 
-    def add(name: str, matrix: np.ndarray) -> None:
-        arrays[f"all_{name}"] = np.linalg.eigvalsh(matrix)[::-1]
-        product = lambda v: matrix @ v  # noqa: E731
-        values, weights = spectra.quadrature(product, len(matrix), steps=STEPS, starts=STARTS)
-        arrays.update({f"{name}_values": values, f"{name}_weights": weights})
-        meta = {
-            "run": record.meta["run"],
-            "seeds": seeds,
-            "run_file": identity,
-            "wall_s": time.perf_counter() - start,
-            "provenance": records.provenance(),
-        }
-        records.write(path, {key: np.asarray(value)[None] for key, value in arrays.items()}, meta)
+        def add(name: str, matrix: np.ndarray) -> None:
+            made[f"all_{name}"] = np.linalg.eigvalsh(matrix)[::-1]
+            product = lambda v: matrix @ v  # noqa: E731
+            values, weights = spectra.quadrature(product, len(matrix), steps=STEPS, starts=STARTS)
+            made.update({f"{name}_values": values, f"{name}_weights": weights})
+            meta = {
+                "run": record.meta["run"],
+                "seeds": seeds,
+                "run_file": identity,
+                "wall_s": time.perf_counter() - start,
+                "provenance": records.provenance(),
+            }
+            files.write("spectrum", path, {key: np.asarray(value)[None] for key, value in made.items()}, meta)
 
-    g = keep("G", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
-    n_phi = run.model.n_patches * run.model.n_params_per_qnn
-    add("gauss_newton", g)
-    add("gauss_newton_phi", g[:n_phi, :n_phi])
-    r = residual(run.model, params, angles, labels, probabilities, chosen.order, keep, progress=progress)
-    add("hessian", g + r)
-    shutil.rmtree(folder)
+        g = keep("gauss_newton", lambda: gauss_newton(run.model, params, angles, probabilities, progress=progress))
+        phi = run.model.layout.phi
+        add("gauss_newton", g)
+        add("gauss_newton_phi", g[phi, phi])
+        r = residual(run.model, params, angles, labels, probabilities, chosen.order, keep, progress=progress)
+        add("hessian", g + r)
+        shutil.rmtree(folder)
     return path
 
 
@@ -129,9 +134,9 @@ def gauss_newton(
         progress: show a progress bar.
 
     Returns:
-        G (P, P), float64, from single-precision products; phi circuit by circuit, then the bias, as in `exact`.
+        G (P, P), float64, from single-precision products, in the order of `ModelConfig.layout`.
     """
-    own, size = exact.own_parameters(cfg)
+    own, size = exact.own_parameters(cfg), cfg.n_params
     jacobians = [circuit_jacobian(cfg, np.asarray(phi)) for phi in params["phi"]]
     patches = np.asarray(model.shifted_patches(cfg, params, angles))
     total = np.zeros((size, size))
@@ -172,7 +177,7 @@ def residual(
     Returns:
         R (P, P), float64, in the order of `gauss_newton`.
     """
-    own, size = exact.own_parameters(cfg)
+    own, size = exact.own_parameters(cfg), cfg.n_params
     weights = cfg.factor / len(labels) * _residuals(probabilities, labels)[images]
     patches = np.asarray(model.shifted_patches(cfg, params, angles[images]))
     total = np.zeros((size, size))

@@ -12,9 +12,10 @@ from patchscape import law
 from patchscape.config import RunConfig
 from patchscape.numerics import statistics
 from patchscape.store import files, grids, records
+from patchscape.store.files import OWN, folder_of
 
 FACTORS = ("of_loss", "of_derivatives", "of_bias", "of_spectrum", "of_residual")
-OWN = "runs"  # the folder that `patchscape train` writes to, below the working folder; never part of the book
+E2_WRITTEN = "2026-11-22T00:28:00Z"  # when a commit wrote the estimate down: of later runs it is a prediction
 ENSEMBLE = ("ensemble_test_loss", "ensemble_test_accuracy")
 
 
@@ -34,17 +35,12 @@ class Stored(NamedTuple):
     curvature: records.Record | None
 
 
-def folder_of(grid: str) -> Path:
-    """Returns the folder of a grid's result files, data/results/GRID; `OWN` lies in the working folder."""
-    return Path(OWN) if grid == OWN else files.data_folder() / "results" / grid
-
-
 def read(grid: str, folder: str | Path | None = None) -> Iterator[Stored]:
     """Reads every job of a grid's folder that has a run file.
 
     Args:
         grid: name of the grid, "replay", or `OWN`.
-        folder: where to look; default is `folder_of(grid)`.
+        folder: where to look; default is `files.folder_of(grid)`.
 
     Yields:
         One item per configuration, in the order of the file names, n = 4 before n = 16.
@@ -271,7 +267,7 @@ def matched_losses(rows: pd.DataFrame, within: float = 1.5) -> pd.DataFrame:
     share = {key: (rows.angles / rows.n_patches).iloc[0] for key, rows in groups.items()}
     found = []
     for pair in itertools.combinations(groups, 2):
-        first, second = sorted(pair, key=share.get, reverse=True)
+        first, second = sorted(pair, key=share.__getitem__, reverse=True)
         if first[:2] == second[:2] or abs(levels[first] - levels[second]) > np.log(within):
             continue
         both = pd.concat([groups[first], groups[second]])
