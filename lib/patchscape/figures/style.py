@@ -23,8 +23,9 @@ SMALL = 8  # pt, of the smallest letters
 LOSS_MAP = "viridis"  # of every map of the loss: dark is low
 INK = "#444444"  # readable on white and, with the white canvas, in dark mode
 GREY = "#999999"
-# Of what is no number of patches: something to look at, and H, G and R in all figures of spectra.
+# Of what is no number of patches: something to look at, kinds of things, and H, G and R in all figures of spectra.
 ACCENT = "#6a51a3"
+KINDS = (ACCENT, "#882255", "#999933", "#44aa99", INK)
 PARTS = {"H": "black", "G": "#882255", "R": "#999933"}
 MARKERS = ("o", "s", "^", "v", "P", "X")
 PUBLISHED = {"marker": "D", "color": "black", "markerfacecolor": "none", "linestyle": "none"}
@@ -125,10 +126,11 @@ def use_style() -> None:
     """
     ipython = sys.modules.get("IPython")  # imported where there is a notebook
     shell = ipython and ipython.get_ipython()
-    if hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "").startswith("module://"):
+    if hasattr(shell, "kernel"):
         from matplotlib_inline.config import InlineBackend  # comes with the kernel
 
-        shell.enable_matplotlib("inline")
+        if not os.environ.get("MPLBACKEND", "").startswith("module://"):
+            shell.enable_matplotlib("inline")
         # By default a figure is cut to what is drawn on it, so that no two are equally wide.
         InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
     mpl.rcdefaults()
