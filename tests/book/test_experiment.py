@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.flatten_util import ravel_pytree
+from axe_playwright_python.sync_playwright import Axe
+from cases import ROOT
 
 from patchscape.book import experiment
 from patchscape.learning import data, model, training
 from patchscape.numerics import spectra
 
 pytestmark = pytest.mark.slow
+SCREENS = [(1200, "light"), (390, "dark")]
 CHOICES = [(1, 1, "mean", 100.0), (4, 2, "mean", 30.0), (9, 1, "sum", 2.0)]
 
 
@@ -50,7 +52,10 @@ def configured(n, depth, aggregation, scale, seed=0):
 def point(cfg, seed=3):
     """Parameters in double precision, with a bias that is not zero."""
     random = np.random.default_rng(seed)
-    return {"phi": random.uniform(0, np.pi, (cfg.n_patches, cfg.n_params_per_qnn)), "bias": random.normal(0, 0.3, (8, 8))}
+    return {
+        "phi": random.uniform(0, np.pi, (cfg.n_patches, cfg.n_params_per_qnn)),
+        "bias": random.normal(0, 0.3, (8, 8)),
+    }
 
 
 def flat(params):
@@ -111,14 +116,19 @@ def test_it_trains_as_the_library_does(core, images, x64):
         choice=choice(4, 1, "mean", 100.0, 5),
     )
     loss = loss_of(run.model, images)
-    part = jax.jit(jax.grad(lambda x, index: loss_of(run.model, images._replace(
-        train_angles=jnp.asarray(images.train_angles)[index], train_labels=jnp.asarray(images.train_labels)[index]))(x)))  # fmt: skip
+
+    def gradient(x, angles, labels):
+        return jax.grad(loss_of(run.model, images._replace(train_angles=angles, train_labels=labels)))(x)
+
+    gradient = jax.jit(gradient)
     x = jnp.asarray(flat(model.init(run.model, 5)), float)
     optimise = training.optimiser(run.train, training.n_batches(images.train_labels, run.train))
     state, losses = optimise.init(x), []
     for epoch in range(3):
         for index in training.batches(images.train_labels, run.train, 5, epoch):
-            updates, state = optimise.update(part(x, index), state, x)
+            updates, state = optimise.update(
+                gradient(x, images.train_angles[index], images.train_labels[index]), state, x
+            )
             x = optax.apply_updates(x, updates)
         losses.append(float(loss(x)))
     np.testing.assert_allclose(found[0], losses, rtol=1e-8)
@@ -169,3 +179,143 @@ def test_lanczos_finds_the_top_of_a_known_spectrum_even_if_the_other_end_is_larg
 def test_images_of_another_kind_are_refused(images):
     with pytest.raises(ValueError, match="the angles are not those of pixels from 0 to 16 for 4 qubits"):
         experiment.collect(images._replace(train_angles=images.train_angles * 0.9))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, content):
+    """The experiment under the style sheet of the book; two epochs are enough to see that all works."""
+    short = content | {"protocol": content["protocol"] | {"epochs": 2}}
+    path = tmp_path_factory.mktemp("experiment") / "page.html"
+    path.write_text(
+        f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+        <title>Experiment</title><link rel="stylesheet" href="{(ROOT / "_static" / "custom.css").as_uri()}">
+        <body style="margin: 16px"><article class="bd-article"><div class="cell_output"><div class="output text_html">
+        {experiment.fragment(short)}</div></div></article>
+        <script src="{(ROOT / "_static" / "scrolling.js").as_uri()}"></script>""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def opened(browser, file):
+    """Open the experiment; return the page and everything that went wrong."""
+    contexts = []
+
+    def opened(width=1100, **options):
+        context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        page, faults = context.new_page(), []
+        page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "request", lambda r: None if r.url.startswith(("file:", "blob:")) else faults.append(f"asked for {r.url}")
+        )
+        return page, faults
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def rows(page):
+    return page.locator("tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+
+
+def finished(page, count):
+    page.wait_for_function("n => document.querySelectorAll('tbody tr').length === n", arg=count, timeout=60_000)
+    page.wait_for_function("() => !document.querySelector('.experiment-go').disabled")
+
+
+@pytest.mark.parametrize("worker", [True, False])
+def test_one_click_trains_all_three_and_shows_loss_eigenvalues_and_residuals(opened, file, core, worker):
+    page, faults = opened()
+    if not worker:
+        page.add_init_script("delete window.Worker")
+    page.goto(file.as_uri())
+    page.locator("text=Train and measure").click()
+    finished(page, 3)
+    assert page.locator('[data-plot="loss"] polyline').count() == 3
+    assert page.locator('[data-plot="lambda"] circle').count() == 3
+    assert [row[0] for row in rows(page)] == ["1", "4", "9"]
+    for row in rows(page):
+        value, residual = float(row[7]), float(row[8])
+        assert 0 < residual < 1e-5 * value
+        assert row[7] in page.locator('[data-plot="lambda"]').get_attribute("aria-label")
+    assert "NaN" not in page.locator(".experiment").inner_text()
+    assert faults == []
+
+
+def test_the_page_shows_what_the_numerics_found(opened, file, core):
+    page, _ = opened()
+    page.goto(file.as_uri())
+    for n in (4, 9):
+        page.uncheck(f'[name=experiment-n][value="{n}"]', force=True)
+    page.fill("[data-choice=seed]", "7")
+    page.locator("text=Train and measure").click()
+    finished(page, 1)
+    found = page.evaluate("""() => { const data = JSON.parse(document.getElementById('experiment-data').textContent);
+        return [...experimentCore(data).run({n: 1, depth: 1, aggregation: 'mean', scale: 100, seed: 7})].pop(); }""")
+    assert found["kind"] == "result"
+    (row,) = rows(page)
+    assert float(row[5]) == pytest.approx(found["loss"], rel=1e-2)
+    assert float(row[7]) == pytest.approx(found["lambda"], rel=1e-2)
+
+
+def test_stop_stops_at_once_and_clear_clears(opened, file):
+    page, faults = opened()
+    page.goto(file.as_uri())
+    page.locator("text=2: sum of the circuits").click()
+    assert page.locator('[name=experiment-aggregation][value="sum"]').is_checked()
+    page.locator("[data-do=stop]").click()
+    assert page.locator(".explorer-summary").inner_text() == "Stopped."
+    assert page.evaluate("() => document.activeElement.className") == "experiment-go"
+    page.wait_for_timeout(1500)
+    assert page.locator("tbody tr").count() < 3
+    page.locator("[data-do=clear]").click()
+    assert page.locator("tbody tr").count() == page.locator('[data-plot="lambda"] circle').count() == 0
+    assert faults == []
+
+
+def test_a_seed_that_is_none_is_refused(opened, file):
+    page, _ = opened()
+    page.goto(file.as_uri())
+    page.fill("[data-choice=seed]", "-1")
+    for button in ("Train and measure", "1: mean of the circuits"):
+        page.locator(f"text={button}").click()
+        assert page.locator(".explorer-summary").inner_text() == "Nothing has been trained yet."
+    page.fill("[data-choice=seed]", "0")
+    for n in (1, 4, 9):
+        page.uncheck(f'[name=experiment-n][value="{n}"]', force=True)
+    page.locator("text=Train and measure").click()
+    assert page.locator(".explorer-summary").inner_text() == "Choose at least one number of patches."
+
+
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_it_is_accessible_and_fits_the_screen(opened, file, width, scheme):
+    page, _ = opened(width, color_scheme=scheme)
+    page.goto(file.as_uri())
+    page.locator("text=Train and measure").click()
+    finished(page, 3)
+    violations = Axe().run(page).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in violations if v["impact"] in {"serious", "critical"}] == []
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_it_can_be_used_with_the_keyboard_alone(opened, file):
+    page, _ = opened()
+    page.goto(file.as_uri())
+    page.focus('[name=experiment-n][value="4"]')
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.locator("[name=experiment-n]:checked").count() == 1
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert page.locator('[name=experiment-depth][value="2"]').is_checked()
+    page.focus("[data-choice=seed]")
+    page.keyboard.press("Enter")
+    finished(page, 1)
+    assert rows(page)[0][:2] == ["1", "2"]

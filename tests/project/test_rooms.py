@@ -3,7 +3,7 @@ import sys
 
 CODE = """
 import importlib, sys
-for room in ("tables", "figures", "store.records", "book.chapters", "book.status", "book.pages", "book.explorer"):
+for room in ("tables", "figures", "store.records", "book.chapters", "book.status", "book.pages", "book.explorer", "book.experiment"):
     importlib.import_module(f"patchscape.{room}")
 found = sorted(name for name in sys.modules if name.split(".")[0] in ("jax", "jaxlib", "pennylane"))
 sys.exit(f"imported: {found[:5]}" if found else 0)

@@ -26,6 +26,12 @@ RUN = RunConfig(
     n_test=100,
     seed=0,
 )
+# What the three buttons train: keywords of `configured`.
+TRIES = {
+    "mean": {"depth": 1, "aggregation": "mean", "scale": 100.0},
+    "sum": {"depth": 1, "aggregation": "sum", "scale": 25.0},  # the same model as the mean for n = 4
+    "depth": {"depth": 2, "aggregation": "mean", "scale": 100.0},
+}
 
 
 class Images(Protocol):
@@ -79,6 +85,7 @@ def collect(images: Images) -> dict[str, Any]:
         "circuits": {d: {"angles": c.n_params_per_qnn, "gates": _gates(c)} for d, c in circuits.items()},
         "outputs": ansatz.observables(cfg),
         "offsets": {n: configured(n, DEPTHS[0]).model.offsets for n in PATCHES},
+        "tries": TRIES,
         "colours": {n: colour(n) for n in PATCHES},
     }
 

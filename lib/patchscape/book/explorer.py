@@ -49,11 +49,12 @@ def fragment(data: Mapping[str, Any]) -> str:
         Markup, style, data and script.
     """
     assets = files("patchscape.book") / "assets"
-    html, css, script = ((assets / f"explorer.{end}").read_text(encoding="utf-8") for end in ("html", "css", "js"))
+    names = ("explorer.html", "explorer.css", "plots.js", "explorer.js")
+    html, css, tools, script = ((assets / name).read_text(encoding="utf-8") for name in names)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return (
         f"<style>\n{css}</style>\n{html}"
-        f'<script type="application/json" id="explorer-data">{text}</script>\n<script>\n{script}</script>\n'
+        f'<script type="application/json" id="explorer-data">{text}</script>\n<script>\n{tools}{script}</script>\n'
     )
 
 

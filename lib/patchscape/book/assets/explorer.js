@@ -1,5 +1,6 @@
 (() => {
   "use strict";
+  const { W, H, LEFT, BOTTOM, TOP, RIGHT, xml, scale, polyline, digits } = plots;
   const root = document.querySelector(".explorer");
   const live = root.querySelector(".explorer-live");
   const { runs, n_train: images } = JSON.parse(document.getElementById("explorer-data").textContent);
@@ -38,7 +39,6 @@
   }
 
   const style = (name) => getComputedStyle(root).getPropertyValue(name).trim();
-  const digits = (x) => (x === null || x === undefined ? "not measured" : Number(x.toPrecision(3)).toString());
   const run = () => runs.find((r) => r.n === chosen.n && r.d === chosen.d);
   const number = () => run().seeds.indexOf(chosen.seed);
 
@@ -187,42 +187,6 @@
 
   // --- small plots ------------------------------------------------------------------------------------------------
 
-  const W = 320, H = 210, LEFT = 46, BOTTOM = 36, TOP = 12, RIGHT = 8;
-  const xml = (tag, attributes, text = "") =>
-    `<${tag} ${Object.entries(attributes).map(([k, v]) => `${k}="${v}"`).join(" ")}>${text}</${tag}>`;
-
-  function scale(values, from, to, log) {
-    const f = log ? Math.log10 : (v) => v;
-    const known = values.filter((v) => v !== null && (!log || v > 0)).map(f);
-    let [a, b] = [Math.min(...known), Math.max(...known)];
-    const margin = 0.04 * (b - a || 1);
-    [a, b] = [a - margin, b + margin];
-    const map = (v) => from + ((f(v) - a) / (b - a)) * (to - from);
-    map.ticks = [];
-    if (log) for (let k = Math.ceil(a); k <= b; k++) map.ticks.push(10 ** k);
-    if (log && map.ticks.length < 2) map.ticks = [10 ** a * 1.02, 10 ** b / 1.02].map((v) => Number(v.toPrecision(2)));
-    return map;
-  }
-
-  function frame(plot, x, y, xTicks, labelX, labelY, body, description) {
-    const parts = [];
-    for (const v of xTicks) parts.push(xml("text", { x: x(v), y: H - BOTTOM + 15, "text-anchor": "middle" }, v));
-    for (const v of y.ticks) {
-      parts.push(xml("line", { x1: LEFT, x2: W - RIGHT, y1: y(v), y2: y(v), stroke: "var(--line)", "stroke-width": 0.6 }));
-      parts.push(xml("text", { x: LEFT - 5, y: y(v) + 4, "text-anchor": "end" }, Number(v.toPrecision(2))));
-    }
-    parts.push(xml("path", { d: `M${LEFT} ${TOP}V${H - BOTTOM}H${W - RIGHT}`, fill: "none", stroke: "var(--muted)" }));
-    parts.push(xml("text", { x: (LEFT + W - RIGHT) / 2, y: H - 4, "text-anchor": "middle" }, labelX));
-    parts.push(xml("text", { x: 11, y: (H - BOTTOM + TOP) / 2, "text-anchor": "middle", transform: `rotate(-90 11 ${(H - BOTTOM + TOP) / 2})` }, labelY));
-    const svg = find(`[data-plot="${plot}"]`);
-    svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-    svg.setAttribute("aria-label", description);
-    svg.innerHTML = parts.join("") + body.join("");
-  }
-
-  const polyline = (xs, ys, x, y, look) =>
-    xml("polyline", { fill: "none", points: ys.map((v, i) => (v === null ? "" : `${x(xs[i]).toFixed(1)},${y(v).toFixed(1)}`)).join(" "), ...look });
-
   function drawTraining() {
     const r = run(), i = number(), epochs = r.train_loss[i].map((_, e) => e + 1);
     const x = scale([1, epochs.length], LEFT, W - RIGHT, false);
@@ -233,7 +197,7 @@
     const e = r.epoch[i];
     if (e >= 0) body.push(xml("circle", { cx: x(e + 1), cy: y(r.train_loss[i][e]), r: 5, fill: "none", stroke: "var(--ink)", "stroke-width": 1.6 }));
     const ticks = [1, 10, 20, 30].filter((v) => v <= epochs.length);
-    frame("training", x, y, ticks, "epochs trained", "loss (nats)", body, `Loss after every epoch; the least training loss is ${digits(r.train_loss[i][e])} nats after ${e + 1} epochs.`);
+    plots.frame(find('[data-plot="training"]'), x, y, ticks, "epochs trained", "loss (nats)", body, `Loss after every epoch; the least training loss is ${digits(r.train_loss[i][e])} nats after ${e + 1} epochs.`);
   }
 
   function drawHidden() {
@@ -247,7 +211,7 @@
     body.push(polyline(epochs, view.shadow, x, y, { stroke: "var(--ink)", "stroke-width": 1.3, "stroke-dasharray": "5 3" }));
     const worst = Math.max(...view.loss.map((v, e) => Math.exp(Math.abs(Math.log(v / view.shadow[e])))));
     const ticks = [0, 10, 20, 30].filter((v) => v < epochs.length);
-    frame("hidden", x, y, ticks, "epochs trained", "loss (nats)", body, `Loss along the path and at its shadow on the plane; they differ by a factor of ${digits(worst)} at most.`);
+    plots.frame(find('[data-plot="hidden"]'), x, y, ticks, "epochs trained", "loss (nats)", body, `Loss along the path and at its shadow on the plane; they differ by a factor of ${digits(worst)} at most.`);
   }
 
   function drawSpectrum() {
@@ -269,7 +233,7 @@
     body.push(xml("line", { x1: nine, x2: nine, y1: TOP, y2: H - BOTTOM, stroke: "var(--ink)", "stroke-dasharray": "3 3", "stroke-width": 0.8 }));
     body.push(xml("text", { x: x(9.5) + 4, y: TOP + 9 }, "C − 1 = 9"));
     const ticks = all ? [1, 10, 100, 1000].filter((v) => v <= top.length) : [1, 5, 10, 15, 20];
-    frame("spectrum", x, y, ticks, "rank", "eigenvalue (nats/rad²)", body, `Hessian eigenvalues in decreasing order, from ${digits(top[0])} nats per rad squared.`);
+    plots.frame(find('[data-plot="spectrum"]'), x, y, ticks, "rank", "eigenvalue (nats/rad²)", body, `Hessian eigenvalues in decreasing order, from ${digits(top[0])} nats per rad squared.`);
     const below = top.filter((v) => v !== null && v <= 0).length;
     text.textContent = all
       ? `All ${top.length} Hessian eigenvalues at the minimum, by rank; ${below} negative ones are not drawn on this scale.`
@@ -297,7 +261,7 @@
         body.push(xml("circle", { cx: (x(r.n) + aside).toFixed(1), cy: y(v).toFixed(1), r: 2.6, ...look }));
         if (r === mine && s === i) body.push(xml("circle", { cx: (x(r.n) + aside).toFixed(1), cy: y(v).toFixed(1), r: 6.5, fill: "none", stroke: "var(--ink)", "stroke-width": 1.8 }));
       });
-    frame("sharpness", x, y, ns, "number of patches n", "λmax (nats/rad²)", body, `Largest eigenvalue of every run; this one ${mine.lambda_max ? digits(mine.lambda_max[i]) : "is not measured"}.`);
+    plots.frame(find('[data-plot="sharpness"]'), x, y, ns, "number of patches n", "λmax (nats/rad²)", body, `Largest eigenvalue of every run; this one ${mine.lambda_max ? digits(mine.lambda_max[i]) : "is not measured"}.`);
   }
 
   // --- text and choices -------------------------------------------------------------------------------------------
