@@ -276,8 +276,10 @@ giraffe = 1
 def site(tmp_path_factory):
     """Pages of a small book with the project's extensions for machines and previews, built twice."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "index.md").write_text(f"# One\n\n{INDEX}\n{{ref}}`other` and {{ref}}`more`\n\n```{{toctree}}\n:hidden:\nother\n```\n")
-    (folder / "other.md").write_text('(other)=\n# Two & three\n\nMuch "quoted" text.\n\n(more)=\n## More\n\nText.\n')
+    (folder / "index.md").write_text(
+        f"# One\n\n{INDEX}\n{{ref}}`other` and {{ref}}`more`\n\n```{{toctree}}\n:hidden:\nother\n```\n"
+    )
+    (folder / "other.md").write_text("(other)=\n# Two & three\n\nLess < more text.\n\n(more)=\n## More\n\nText.\n")
     (folder / "conf.py").write_text(
         "extensions = ['myst_parser', 'book_tips', 'book_site']\nhtml_title = 'A book'\nnitpicky = True\n"
         "myst_enable_extensions = ['dollarmath']\nhtml_baseurl = 'https://a.github.io/b/'\n"
@@ -317,7 +319,7 @@ def test_machines_find_titles_descriptions_and_every_page(site):
     assert content["og:url"] == "https://a.github.io/b/index.html"
     other = check_book._soup(html / "other.html").head
     assert other.find("meta", attrs={"property": "og:title"})["content"] == "Two & three"
-    assert other.find("meta", attrs={"name": "description"})["content"] == 'Much "quoted" text. Text.'
+    assert other.find("meta", attrs={"name": "description"})["content"] == "Less < more text. Text."
     assert re.findall(r"<loc>(.*?)</loc>", (html / "sitemap.xml").read_text()) == [
         "https://a.github.io/b/index.html",
         "https://a.github.io/b/other.html",

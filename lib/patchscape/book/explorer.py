@@ -85,6 +85,7 @@ def _entry(item: tables.runs.Stored, landscapes: Mapping) -> dict[str, Any]:
         "d": cfg.depth,
         "colour": colour(cfg.n_patches),
         "params": cfg.n_params,
+        "angles": cfg.n_params_per_qnn,
         "seeds": seeds,
         "epoch": arrays["minimum_epoch"].tolist(),
         "pca": _rounded(arrays["pca_ratios"][:, :2]),
@@ -93,6 +94,7 @@ def _entry(item: tables.runs.Stored, landscapes: Mapping) -> dict[str, Any]:
     entry |= {name: _rounded(arrays[name]) for name in ("train_loss", "test_loss", "test_accuracy")}
     for name in ("lambda_max", "lambda_min", "gradient_norm", "eigenvalues", "all_eigenvalues"):
         entry[name] = _rounded(found[name]) if name in found else None
+    entry["expected"] = _rounded(found["expected_all"]) if "expected_all" in found else None
     record = landscapes.get((cfg.n_patches, cfg.depth))
     for number, seed in enumerate(record.meta["seeds"] if record else []):
         entry["views"][str(seed)] = _view({name: value[number] for name, value in record.arrays.items()})

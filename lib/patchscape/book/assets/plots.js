@@ -19,11 +19,11 @@ const plots = (() => {
     return map;
   }
 
-  const tick = (v) => (v < 1e-3 || v >= 1e5 ? v.toExponential() : v).toString().replace("e+", "e").replace("-", "−");
+  const tick = (v) => (v && v < 1e-3 || v >= 1e5 ? v.toExponential() : v).toString().replace("e+", "e").replace("-", "−");
 
   function frame(svg, x, y, xTicks, labelX, labelY, body, description) {
     const parts = [];
-    for (const v of xTicks) parts.push(xml("text", { x: x(v), y: H - BOTTOM + 15, "text-anchor": "middle" }, v));
+    for (const v of xTicks) parts.push(xml("text", { x: x(v), y: H - BOTTOM + 15, "text-anchor": "middle" }, tick(v)));
     for (const v of y.ticks) {
       parts.push(xml("line", { x1: LEFT, x2: W - RIGHT, y1: y(v), y2: y(v), stroke: "var(--line)", "stroke-width": 0.6 }));
       parts.push(xml("text", { x: LEFT - 5, y: y(v) + 4, "text-anchor": "end" }, tick(Number(v.toPrecision(2)))));
@@ -41,5 +41,5 @@ const plots = (() => {
 
   const digits = (x) => (x === null || x === undefined ? "not measured" : Number(x.toPrecision(3)).toString());
 
-  return { W, H, LEFT, BOTTOM, TOP, RIGHT, xml, scale, frame, polyline, digits };
+  return { W, H, LEFT, BOTTOM, TOP, RIGHT, xml, scale, frame, tick, polyline, digits };
 })();
