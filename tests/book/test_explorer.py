@@ -180,6 +180,8 @@ def test_only_what_is_stored_can_be_chosen(opened, content):
         assert [int(text) for text in shown] == sorted(depths)
     page.check('[name=explorer-n][value="16"]', force=True)
     assert page.locator("[data-choice=view]").is_disabled()
+    assert not page.locator(".explorer-surface").is_visible()
+    assert "No surface is stored for this run." in page.locator(".explorer-summary").inner_text()
 
 
 def test_every_preset_leads_to_two_surfaces(opened):

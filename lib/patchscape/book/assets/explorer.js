@@ -61,6 +61,8 @@
 
   function drawSurface() {
     surfaces[1].hidden = !beside();
+    find(".explorer-surface").hidden = !run().views[chosen.seed];
+    if (!run().views[chosen.seed]) return;
     drawOn(surfaces[0], chosen);
     if (beside()) drawOn(surfaces[1], beside());
   }
@@ -77,14 +79,6 @@
     const view = run(state).views[state.seed];
     const small = Math.max(11, Math.min(13, width / 48));
     pen.font = `${small}px ${getComputedStyle(root).fontFamily}`;
-    if (!view) {
-      const known = Object.keys(run(state).views);
-      pen.fillStyle = style("--ink");
-      pen.textAlign = "center";
-      pen.fillText("No surface is stored for this seed.", width / 2, height / 2 - 10);
-      if (known.length) pen.fillText(`Seeds with one: ${known.join(", ")}.`, width / 2, height / 2 + 12);
-      return;
-    }
     const { x, y, z } = view[chosen.view];
     const side = Math.round(Math.sqrt(z.length));
     const at = projector(width, height);
@@ -238,8 +232,8 @@
 
   function drawHidden() {
     const r = run(), view = r.views[chosen.seed], svg = find('[data-plot="hidden"]');
-    svg.innerHTML = "";
-    if (!view) return svg.setAttribute("aria-label", "Not stored for this seed.");
+    svg.parentElement.hidden = !view;
+    if (!view) return;
     const epochs = view.loss.map((_, e) => e), x = scale([0, epochs.length - 1], LEFT, W - RIGHT, false);
     const every = runs.flatMap((o) => Object.values(o.views)).flatMap((v) => [...v.loss, ...v.shadow]);
     const y = scale(every, H - BOTTOM, TOP, true);
@@ -329,6 +323,7 @@
     find(".explorer-summary").innerHTML =
       `<i>n</i> = ${r.n}, <i>d</i> = ${r.d}, seed ${chosen.seed}, ${r.params} parameters: λ<sub>max</sub> = <b>${digits(r.lambda_max && r.lambda_max[i])}</b> nats/rad², ` +
       `training loss <b>${at("train_loss")}</b>, test loss <b>${at("test_loss")}</b> nats, test accuracy <b>${at("test_accuracy")}</b>.`;
+    if (!view) find(".explorer-summary").append(` No surface is stored for this run${Object.keys(r.views).length ? `, but for seed ${Object.keys(r.views).join(", ")} of the same size` : ""}.`);
     const share = view ? Math.round(100 * (view.explained[0] + view.explained[1])) : null;
     const kind = chosen.view.startsWith("pca")
       ? `The plane holds ${share} % of the variance of the path; black line: the path's shadow on the surface; dots: its true loss, off the plane.`
@@ -338,7 +333,7 @@
     find(".explorer-caption").textContent = `Loss over all ${images} training images (MNIST, 8 qubits), bias ${chosen.view.startsWith("pca") ? "frozen at the minimum" : "moving too"}; height and colour are logarithmic. ${view ? kind : ""}`;
     [chosen, beside()].forEach((at, k) => {
       const shown = at && run(at).views[at.seed], heights = shown && shown[chosen.view].z;
-      surfaces[k].setAttribute("aria-label", shown ? `Loss surface for ${name(at)}: ${find(`[value="${chosen.view}"]`).textContent}. From ${digits(10 ** (Math.min(...heights) / 1000))} to ${digits(10 ** (Math.max(...heights) / 1000))} nats.` : "No surface is stored for this seed.");
+      if (shown) surfaces[k].setAttribute("aria-label", `Loss surface for ${name(at)}: ${find(`[value="${chosen.view}"]`).textContent}. From ${digits(10 ** (Math.min(...heights) / 1000))} to ${digits(10 ** (Math.max(...heights) / 1000))} nats.`);
     });
   }
 
