@@ -281,9 +281,11 @@ def site(tmp_path_factory):
     )
     (folder / "other.md").write_text("(other)=\n# Two & three\n\nLess < more text.\n\n(more)=\n## More\n\nText.\n")
     (folder / "conf.py").write_text(
-        "extensions = ['myst_parser', 'book_tips', 'book_site']\nhtml_title = 'A book'\nnitpicky = True\n"
+        "extensions = ['myst_parser', 'sphinx-mathjax-offline', 'book_tips', 'book_site']\nhtml_title = 'A book'\nnitpicky = True\n"
         "myst_enable_extensions = ['dollarmath']\nhtml_baseurl = 'https://a.github.io/b/'\n"
-        "tippy_enable_doitips = tippy_enable_wikitips = False\ntippy_js = []\n"
+        "tippy_enable_doitips = tippy_enable_wikitips = False\ntippy_enable_mathjax = True\n"
+        f"html_extra_path = [{str(ROOT / 'vendor')!r}]\n"
+        "tippy_js = ['../tippy/popper.min.js', '../tippy/tippy.min.js']\n"
     )
     for name, seed in (("first", "1"), ("second", "2")):  # sets have another order
         environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -347,6 +349,22 @@ def test_two_builds_are_the_same_and_keep_no_cache(site):
     assert first == second
     assert any("tippy" in path.parts for path in first)
     assert not [path for path in first if "cache" in path.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["focus", "hover"])
+def test_a_link_shows_what_it_leads_to_and_asks_no_other_host(browser, site, by):
+    context = browser.new_context(offline=True)
+    page, faults = context.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith("file:") else faults.append(f"asked for {r.url}"))
+    page.goto((site[0] / "index.html").as_uri())
+    link = page.locator('a[href="other.html#more"]').first
+    getattr(link, by)()
+    page.locator(".tippy-box", has_text="More").wait_for(state="visible")
+    assert link.get_attribute("aria-describedby")
+    assert faults == []
+    context.close()
 
 
 def test_a_description_ends_with_a_word():
