@@ -269,6 +269,7 @@ def test_stop_stops_at_once_and_clear_clears(opened, file):
     page.goto(file.as_uri())
     page.locator("text=2: sum of the circuits").click()
     assert page.locator('[name=experiment-aggregation][value="sum"]').is_checked()
+    assert page.locator('[name=experiment-kind][value="scaled"]').is_checked()
     page.locator("[data-do=stop]").click()
     assert page.locator(".explorer-summary").inner_text() == "Stopped."
     assert page.evaluate("() => document.activeElement.className") == "experiment-go"

@@ -146,6 +146,7 @@
     (x, y, look) => xml("path", { d: `M${x} ${y - 5}l5 8.6h-10z`, ...look }),
     (x, y, look) => xml("path", { d: `M${x} ${y - 5}l5 5l-5 5l-5-5z`, ...look }),
   ];
+  const ANCHOR = 4; // where the line 1/n goes through: a single patch sees a quarter of the image and is trained badly
   const NAMES = ["circles", "squares", "triangles", "diamonds"];
   const height = (r) => (kind === "lambda" ? r.lambda : r.lambda / -Math.expm1(-r.loss));
   const setting = ({ choice: c }) => `${c.aggregation}, c = ${c.scale}, d = ${c.depth}`;
@@ -155,7 +156,8 @@
     const x = scale([NS[0] / 1.4, NS[NS.length - 1] * 1.4], LEFT, W - RIGHT, true);
     const y = scale(seen.length ? seen.map(height) : [0.1, 1000], H - BOTTOM, TOP, true), body = [];
     settings.forEach((name, number) => {
-      const own = seen.filter((r) => setting(r) === name), first = Math.min(...own.map((r) => r.choice.n));
+      const own = seen.filter((r) => setting(r) === name), seenNs = own.map((r) => r.choice.n);
+      const first = seenNs.includes(ANCHOR) ? ANCHOR : Math.min(...seenNs);
       const there = own.filter((r) => r.choice.n === first).map(height), mean = there.reduce((a, b) => a + b) / there.length;
       const ends = NS.filter((n) => n >= first);
       const line = ends.map((n) => (mean * first) / n).map((v) => (y(v) <= H - BOTTOM + 1 ? v : null));
@@ -181,7 +183,11 @@
   options("kind", "radio", Object.keys(KINDS), [kind], (name) => KINDS[name]);
   form.addEventListener("submit", (event) => { event.preventDefault(); start(); });
   for (const button of root.querySelectorAll("[data-try]"))
-    button.addEventListener("click", () => { set(data.tries[button.dataset.try]); if (form.reportValidity()) start(); });
+    button.addEventListener("click", () => {
+      set({ ...data.tries[button.dataset.try], kind: "scaled" });
+      show();
+      if (form.reportValidity()) start();
+    });
   stop.addEventListener("click", () => {
     if (!running) return;
     end();
@@ -197,7 +203,8 @@
     draw();
     if (!running) { progress(0, ""); status.textContent = "Cleared."; }
   });
-  find('[data-choice="kind"]').addEventListener("change", () => { [kind] = ticked("kind"); drawLambda(); });
+  function show() { [kind] = ticked("kind"); drawLambda(); }
+  find('[data-choice="kind"]').addEventListener("change", show);
   function draw() { drawLoss(); drawLambda(); drawTable(); }
   find(".explorer-live").hidden = false;
   draw();
