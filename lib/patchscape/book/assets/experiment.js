@@ -166,7 +166,7 @@
         body.push(SHAPES[number % SHAPES.length](Number((x(r.choice.n) + 6 * (number - (settings.length - 1) / 2)).toFixed(1)), Number(y(height(r)).toFixed(1)), { fill: data.colours[r.choice.n], stroke: "var(--ground)" }));
     });
     const words = seen.map((r) => `n = ${r.choice.n} (${setting(r)}): ${digits(height(r))}`);
-    plots.frame(find('[data-plot="lambda"]'), x, y, NS, "number of patches n", `${KINDS[kind]} (nats/rad²)`, body, `Largest eigenvalue against the number of patches; ${words.join("; ") || "nothing yet"}.`);
+    plots.frame(find('[data-plot="lambda"]'), x, y, NS, "number of patches n", kind === "lambda" ? "λmax (nats/rad²)" : KINDS[kind], body, `Largest eigenvalue against the number of patches; ${words.join("; ") || "nothing yet"}.`);
     find('[data-text="marks"]').textContent = settings.length > 1 ? `${settings.map((name, i) => `${NAMES[i % NAMES.length]}: ${name}`).join("; ")}.` : "";
   }
 
