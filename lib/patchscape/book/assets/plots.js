@@ -1,5 +1,5 @@
-// Small plots in SVG, shared by the explorer and the experiment.
-const plots = (() => {
+// Small plots in SVG, shared by the explorer and the experiment (var: in print both stand on one page).
+var plots = (() => {
   "use strict";
   const W = 320, H = 210, LEFT = 46, BOTTOM = 36, TOP = 12, RIGHT = 8;
   const xml = (tag, attributes, text = "") =>
