@@ -248,7 +248,7 @@ def beyond(
         Path | None, typer.Option(file_okay=False, help="where to store; default data/results/beyond")
     ] = None,
 ) -> None:
-    """Store the runs that chapter 8 reads, of circuits with noise, another ansatz and a classical layer; minutes."""
+    """Store the runs that chapter 9 reads, of circuits with noise, another ansatz and a classical layer; minutes."""
     from patchscape.live import beyond as models
     from patchscape.store import files
 

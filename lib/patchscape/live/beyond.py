@@ -1,7 +1,7 @@
 """Patch models beyond the paper's: with noise, with another ansatz, without anything quantum.
 
 All are trained in one way and measured in one way, so that only the function of a patch differs. Small models, all
-images in one batch, no shared bias. What chapter 8 compares is `KINDS`; its runs are stored in `data/results/beyond`.
+images in one batch, no shared bias. What chapter 9 compares is `KINDS`; its runs are stored in `data/results/beyond`.
 """
 
 import functools
@@ -326,7 +326,7 @@ def minima(
 
 
 class Kind(NamedTuple):
-    """A function of a patch as chapter 8 compares it.
+    """A function of a patch as chapter 9 compares it.
 
     Attributes:
         make: model -> the function.
@@ -459,7 +459,7 @@ def read_or_train(
 
 
 def store(kind: str, aggregation: Literal["mean", "sum"], folder: str | Path) -> Path:
-    """Makes the file of one kind that chapter 8 reads, with every seed of `SEEDS`, unless it is there.
+    """Makes the file of one kind that chapter 9 reads, with every seed of `SEEDS`, unless it is there.
 
     Args:
         kind: name in `KINDS`.

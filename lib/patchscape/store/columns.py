@@ -68,9 +68,9 @@ pca_ratios | 10 | 1 | shares of variance of the trajectory (start and every epoc
 pca_coordinates | E + 1, 2 | rad | trajectory in the plane of the first two
 pca_distances | E + 1 | rad | its distance from that plane
 pca_directions | 2, n m | 1 | the first two principal components (`paper` only, in files of newer code)
-trajectory | E + 1, n, m | rad | phi at the start and after every epoch (`replay`, runs of chapter 5 in `chapters`,
+trajectory | E + 1, n, m | rad | phi at the start and after every epoch (`replay`, runs of chapter 6 in `chapters`,
   and `paper` in files of older code)
-final/phi | n, m | rad | angles after the last epoch (runs of chapter 5 in `chapters`)
+final/phi | n, m | rad | angles after the last epoch (runs of chapter 6 in `chapters`)
 final/bias | side, side | rad | shared bias after it
 """),
     "curvature": _columns(f"""

@@ -1,4 +1,4 @@
-"""Runs of the patch models beyond the paper's, as chapter 8 reads them."""
+"""Runs of the patch models beyond the paper's, as chapter 9 reads them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
