@@ -376,7 +376,7 @@ def figures(
     from patchscape.book import chapters, pages
 
     if parameter and not chapter:
-        raise ValueError("-p needs --chapter: `patchscape figures --chapter 3 -p depth=3`.")
+        raise ValueError("-p needs --chapter: `patchscape figures --chapter 4 -p depth=3`.")
     known = chapters.find_chapters()
     wanted = chapters.choose(chapter or [], known)
     given = chapters.load_parameters(params, known) if params else {}
