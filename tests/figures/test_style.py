@@ -1,11 +1,14 @@
 """The style of the figures does not depend on the reader's own settings."""
 
 import sys
+from io import StringIO
 from types import SimpleNamespace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from matplotlib_inline.config import InlineBackend
 
 from patchscape import figures
@@ -105,3 +108,20 @@ def test_ticks_of_a_logarithmic_axis_are_plain_numbers_while_these_are_short(low
     shown = zip(ax.get_yticks(), ax.yaxis.get_ticklabels(), strict=True)
     assert [label.get_text() for tick, label in shown if low <= tick <= high] == ticks
     plt.close(fig)
+
+
+def test_a_notebook_keeps_the_numbers_of_a_saved_figure_beside_its_picture(monkeypatch):
+    monkeypatch.delenv("PATCHSCAPE_FIGURES", raising=False)
+    drawn, ax = plt.subplots()
+    ax.plot([1, 2], [3.0, 4.5])
+    empty = plt.figure()
+    shell = InteractiveShell()
+    try:
+        kept, _ = shell.display_formatter.format(figures.save(drawn, "a", {}))
+        nothing, _ = shell.display_formatter.format(figures.save(empty, "b", {}))
+    finally:
+        shell.reset()
+        plt.close("all")
+    rows = pd.read_csv(StringIO(kept["text/csv"]))
+    assert rows[["x", "y"]].to_numpy().tolist() == [[1, 3], [2, 4.5]]
+    assert "text/csv" not in nothing

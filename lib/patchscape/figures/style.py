@@ -170,7 +170,8 @@ def use_style() -> None:
 def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
     """Writes a figure as PNG and SVG, what it shows as CSV, and parameters and provenance as JSON, if the reader asked.
 
-    Nothing is written unless the environment variable PATCHSCAPE_FIGURES names a folder.
+    No file is written unless the environment variable PATCHSCAPE_FIGURES names a folder. A notebook keeps what the
+    figure shows beside the picture in any case, as text/csv: the book offers it as a download.
 
     Args:
         fig: the figure.
@@ -180,16 +181,22 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
     Returns:
         The figure.
     """
+    fig._repr_mimebundle_ = lambda include=None, exclude=None: _numbers(fig)
     folder = os.environ.get("PATCHSCAPE_FIGURES")
     if folder:
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = BytesIO()
             fig.savefig(buffer, format=ending, metadata=metadata)
             records.write_bytes(Path(folder) / f"{name}.{ending}", buffer.getvalue())
-        shown = drawn.table(fig)
-        if len(shown):  # a drawing without axes shows no numbers
-            records.write_bytes(Path(folder) / f"{name}.csv", shown.to_csv(index=False, float_format="%.7g").encode())
+        for shown in _numbers(fig).values():
+            records.write_bytes(Path(folder) / f"{name}.csv", shown.encode())
         made = {"figure": name, "parameters": dict(parameters), "provenance": records.provenance()}
         text = json.dumps(made, indent=2, default=str) + "\n"
         records.write_bytes(Path(folder) / f"{name}.json", text.encode())
     return fig
+
+
+def _numbers(fig: Figure) -> dict[str, str]:
+    """What a figure shows, as CSV by its type; a drawing without axes shows no numbers."""
+    shown = drawn.table(fig)
+    return {"text/csv": shown.to_csv(index=False, float_format="%.7g")} if len(shown) else {}
