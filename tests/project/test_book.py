@@ -281,7 +281,8 @@ def site(tmp_path_factory):
     )
     (folder / "other.md").write_text("(other)=\n# Two & three\n\nLess < more text.\n\n(more)=\n## More\n\nText.\n")
     (folder / "conf.py").write_text(
-        "extensions = ['myst_parser', 'sphinx-mathjax-offline', 'book_tips', 'book_site']\nhtml_title = 'A book'\nnitpicky = True\n"
+        "extensions = ['myst_parser', 'sphinx-mathjax-offline', 'book_tips', 'book_site']\n"
+        "html_title = 'A book'\nnitpicky = True\n"
         "myst_enable_extensions = ['dollarmath']\nhtml_baseurl = 'https://a.github.io/b/'\n"
         "tippy_enable_doitips = tippy_enable_wikitips = False\ntippy_enable_mathjax = True\n"
         f"html_extra_path = [{str(ROOT / 'vendor')!r}]\n"
