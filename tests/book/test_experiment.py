@@ -264,6 +264,37 @@ def test_the_page_shows_what_the_numerics_found(opened, file, core):
     assert float(row[7]) == pytest.approx(found["lambda"], rel=1e-2)
 
 
+def test_several_seeds_are_trained_one_after_the_other(opened, file):
+    page, _ = opened()
+    page.goto(file.as_uri())
+    for n in (4, 9):
+        page.uncheck(f'[name=experiment-n][value="{n}"]', force=True)
+    page.fill("[data-choice=seed]", str(2**32 - 2))
+    page.select_option("[data-choice=repeat]", "3")
+    page.locator("text=Train and measure").click()
+    finished(page, 3)
+    assert [row[4] for row in rows(page)] == ["4294967294", "4294967295", "0"]
+
+
+def test_what_the_page_says_to_expect_happens_with_every_seed_that_it_names(core):
+    def scaled(n, name):
+        found = core(
+            """return given.seeds.map(seed => [...core.run({...given.setting, n: given.n, seed})].pop())
+                .map(r => r.lambda / -Math.expm1(-r.loss))""",
+            n=n, setting=experiment.TRIES[name], seeds=list(range(5)),
+        )  # fmt: skip
+        return np.array(found)
+
+    four, nine = scaled(4, "mean"), scaled(9, "mean")
+    assert (nine < four).all()
+    assert 0.75 < np.exp(np.log(4 / 9 * four / nine).mean()) < 1.25  # near the line 1/n
+    assert scaled(4, "sum") == pytest.approx(four)
+    assert (scaled(9, "sum") > four).all()
+    angles = [experiment.configured(4, depth).model.n_params_per_qnn for depth in (1, 2)]
+    for n, shallow in ((4, four), (9, nine)):
+        assert 1.1 < np.exp(np.log(scaled(n, "depth") / shallow).mean()) < 1.5 * angles[1] / angles[0]
+
+
 def test_stop_stops_at_once_and_clear_clears(opened, file):
     page, faults = opened()
     page.goto(file.as_uri())

@@ -26,7 +26,8 @@
 
   function choices() {
     const [depth] = ticked("depth"), [aggregation] = ticked("aggregation");
-    return ticked("n").map((n) => ({ n: Number(n), depth: Number(depth), aggregation, scale: field("scale"), seed: field("seed") }));
+    const seeds = Array.from({ length: field("repeat") }, (_, i) => (field("seed") + i) % 2 ** 32);
+    return seeds.flatMap((seed) => ticked("n").map((n) => ({ n: Number(n), depth: Number(depth), aggregation, scale: field("scale"), seed })));
   }
 
   function set({ scale, ...named }) {
@@ -117,6 +118,7 @@
   }
 
   function summarise(made) {
+    if (made.length > NS.length) return (status.textContent = `${made.length} runs are done: see the plots and the table.`);
     status.innerHTML = made
       .map((r) => `<i>n</i> = ${r.choice.n}: loss ${digits(r.loss)} nats, λ<sub>max</sub> = <b>${digits(r.lambda)}</b> nats/rad²`).join("; ") + ".";
   }
