@@ -110,7 +110,7 @@ WRONG = [
     ("verify run.safetensors", "belongs to another run file"),
     ("verify text.md", "text.md is not a run file"),
     ("verify --sample 0", "greater than or equal to 1"),
-    ("figures --chapter 9", "the book has no chapter '9'"),
+    ("figures --chapter 11", "the book has no chapter '11'"),
     ("figures --chapter 1 -p dept=3", "did you mean 'depth'"),
     ("figures --chapter 1 -p depth=three", "was given 'three': give a whole number"),
     ("figures --chapter 1 -p depth", "write NAME=VALUE"),

@@ -455,22 +455,32 @@ def dependencies(root: Path, places: Iterable[Place]) -> dict[str, set[Place]]:
 
     Returns:
         Places by document (a name as in _toc.yml). Few and small files that seldom change are in all of them: the
-        parameters, the published numbers and MNIST, and what is no code in the library.
+        parameters, the published numbers and MNIST, and what is no code in the library and that no module names.
     """
     everything, library, found = set(places), Library(root / "lib"), {}
+    naming = _naming(root, everything)
     for document in check_book.documents(root):
         try:
             code = code_of(root / document, library)
             if code is not None:
-                found[document] = {place for place in everything if _is_in_all(place)} | _own(code, everything)
+                own = _own(code, everything)
+                named = {place for place, modules in naming.items() if modules & own or not modules}
+                found[document] = {place for place in everything if _is_in_all(place)} | own | named
         except UnclearError:
             found[document] = everything
     return found
 
 
+def _naming(root: Path, everything: set[Place]) -> dict[Place, set[Place]]:
+    """Modules that name a file of the library which is no code (a style sheet, a script), by that file."""
+    lib = {place for place in everything if place[0] == "lib"}
+    modules = {place for place in lib if place[-1].endswith(".py")}
+    trees = {place: ast.parse(root.joinpath(*place).read_text(encoding="utf-8")) for place in modules}
+    names = {place: set(status._texts(tree)) for place, tree in trees.items()}
+    return {file: {place for place in modules if file[-1] in names[place]} for file in lib - modules}
+
+
 def _is_in_all(place: Place) -> bool:
-    if place[0] == "lib":
-        return not place[-1].endswith(".py")
     return place[0] == "params" or (place[0] == "data" and place[1] != "results")
 
 

@@ -77,6 +77,7 @@ def book_config(cache: Path) -> dict:
     if given := os.environ.get("PATCHSCAPE_REPOSITORY") or config["repository"]["url"]:
         config["repository"]["url"] = url = repository_url(given)
         config["html"]["use_repository_button"] = True
+        config["html"]["baseurl"] = pages_url(url)
         if "//github.com/" in url:  # the theme's launch buttons know no other host
             config["launch_buttons"] = {
                 "binderhub_url": "https://mybinder.org",
@@ -107,6 +108,23 @@ def repository_url(given: str) -> str:
             "gitlab.com or bitbucket.org, such as https://github.com/OWNER/NAME."
         )
     return f"https://{found[1].lower()}/{found[2]}"
+
+
+def pages_url(repository: str) -> str:
+    """Return where a repository's host shows its pages, unless the owner has chosen another place.
+
+    Args:
+        repository: as from `repository_url`.
+
+    Returns:
+        The address, with a slash at its end; empty for a host that shows none.
+    """
+    host, owner, name = re.fullmatch(r"https://([^/]+)/([^/]+)/(.+)", repository).groups()
+    hosts = {"github.com": "github.io", "gitlab.com": "gitlab.io"}
+    if host not in hosts:
+        return ""
+    site = f"{owner.lower()}.{hosts[host]}"
+    return f"https://{site}/" if name.lower() == site else f"https://{site}/{name}/"
 
 
 def cache(found: Mapping[str, str]) -> Path:
@@ -212,12 +230,23 @@ def run(cache: Path, builder: str, *options: str) -> int:
     Returns:
         Its exit status; the pages are in NEW.
     """
-    (BUILD / "config.yml").write_text(yaml.safe_dump(book_config(cache), sort_keys=False), encoding="utf-8")
+    config = book_config(cache)
+    if builder != "html":
+        _without_previews(config["sphinx"])
+    (BUILD / "config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", str(ROOT), "--path-output", str(NEW.parent)]
     command += ["--config", str(BUILD / "config.yml"), "--builder", builder]
     command += ["--warningiserror", "--nitpick", "--keep-going", "--quiet", *options]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def _without_previews(sphinx: dict) -> None:
+    """Takes the previews of links out of a configuration: paper has none."""
+    settings = sphinx["config"]
+    settings["extensions"].remove("book_tips")
+    for name in [name for name in settings if name.startswith("tippy_")]:
+        del settings[name]
 
 
 def put_in_place(new: Path, html: Path) -> None:

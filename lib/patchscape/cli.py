@@ -248,7 +248,7 @@ def beyond(
         Path | None, typer.Option(file_okay=False, help="where to store; default data/results/beyond")
     ] = None,
 ) -> None:
-    """Store the runs that chapter 8 reads, of circuits with noise, another ansatz and a classical layer; minutes."""
+    """Store the runs that chapter 9 reads, of circuits with noise, another ansatz and a classical layer; minutes."""
     from patchscape.live import beyond as models
     from patchscape.store import files
 
@@ -376,7 +376,7 @@ def figures(
     from patchscape.book import chapters, pages
 
     if parameter and not chapter:
-        raise ValueError("-p needs --chapter: `patchscape figures --chapter 3 -p depth=3`.")
+        raise ValueError("-p needs --chapter: `patchscape figures --chapter 4 -p depth=3`.")
     known = chapters.find_chapters()
     wanted = chapters.choose(chapter or [], known)
     given = chapters.load_parameters(params, known) if params else {}

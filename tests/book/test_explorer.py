@@ -46,7 +46,7 @@ def opened(browser, file):
 
 
 def surface(page):
-    return page.evaluate("() => document.querySelector('.explorer-surface > canvas').toDataURL()")
+    return page.evaluate("() => document.querySelector('.explorer-pair > canvas').toDataURL()")
 
 
 def test_the_same_results_give_the_same_bytes_and_they_are_few(content, file):
@@ -95,7 +95,7 @@ def test_a_choice_changes_the_picture_and_the_words(opened):
 
 def test_keys_turn_the_surface_and_home_brings_it_back(opened):
     page, _ = opened()
-    page.focus(".explorer-surface > canvas")
+    page.focus(".explorer-pair > canvas")
     seen = [surface(page)]
     for key in ("ArrowLeft", "ArrowUp", "+"):
         page.keyboard.press(key)
@@ -108,7 +108,7 @@ def test_keys_turn_the_surface_and_home_brings_it_back(opened):
 def test_all_controls_are_reached_by_tab_and_have_names(opened):
     page, _ = opened()
     names = []
-    for _ in range(12):
+    for _ in range(18):
         page.keyboard.press("Tab")
         names.append(
             page.evaluate("""() => { const e = document.activeElement;
@@ -119,10 +119,114 @@ def test_all_controls_are_reached_by_tab_and_have_names(opened):
     assert "tilt up" in names
 
 
+def hash_of(page):
+    return page.evaluate("() => location.hash")
+
+
+def test_the_address_holds_what_is_chosen_and_leads_back_to_it(opened, file):
+    page, faults = opened()
+    page.check('[name=explorer-n][value="9"]', force=True)
+    page.select_option("[data-choice=view]", "eigen")
+    page.select_option("[data-choice=other]", "n = 4, d = 2, seed 0")
+    page.fill("[data-choice=epoch]", "7")
+    address, words, seen = hash_of(page), page.locator(".explorer-summary").inner_text(), surface(page)
+    assert "n=9" in address
+    page.goto("about:blank")
+    page.goto(file.as_uri() + address)
+    assert page.locator(".explorer-summary").inner_text() == words
+    assert surface(page) == seen
+    assert page.locator("[data-choice=other]").input_value() == "n = 4, d = 2, seed 0"
+    assert page.locator("[data-text=epoch]").inner_text() == "7"
+    page.evaluate("() => { location.hash = 'n=1&d=2&seed=0' }")
+    page.wait_for_function("() => document.querySelector('.explorer-summary').textContent.startsWith('n = 1, d = 2')")
+    assert not [fault for fault in faults if "asked for" not in fault]
+
+
+@pytest.mark.parametrize("address", ["#n=5&d=2", "#explorer", "#n=9&d=6&seed=77&view=none&beside=1-1-1&epoch=-4", "#%"])
+def test_an_address_that_leads_nowhere_does_no_harm(opened, file, address):
+    page, faults = opened()
+    page.goto("about:blank")
+    page.goto(file.as_uri() + address)
+    assert len(surface(page)) > 10_000
+    assert "undefined" not in page.locator(".explorer").inner_text()
+    assert not [fault for fault in faults if "asked for" not in fault]
+
+
+def test_two_surfaces_stand_side_by_side_and_turn_together(opened):
+    page, _ = opened()
+    second = page.locator("[data-surface='1']")
+    assert not second.is_visible()
+    page.select_option("[data-choice=other]", "n = 9, d = 6, seed 0")
+    assert "n = 9, d = 6, seed 0" in second.get_attribute("aria-label")
+    first = page.locator("[data-surface='0']").bounding_box()
+    place = second.bounding_box()
+    assert (place["y"], place["width"]) == (first["y"], first["width"])
+    image = "() => [...document.querySelectorAll('[data-surface]')].map(e => e.toDataURL())"
+    before = page.evaluate(image)
+    second.focus()
+    page.keyboard.press("ArrowLeft")
+    assert not set(before) & set(page.evaluate(image))
+
+
+def test_only_what_is_stored_can_be_chosen(opened, content):
+    page, _ = opened()
+    with_surface = {f"n = {r['n']}, d = {r['d']}, seed {s}" for r in content["runs"] for s in r["views"]}
+    options = page.locator("[data-choice=other] option").all_inner_texts()
+    assert set(options) == {"nothing", *with_surface}
+    for run in content["runs"]:
+        page.check(f'[name=explorer-n][value="{run["n"]}"]', force=True)
+        depths = [other["d"] for other in content["runs"] if other["n"] == run["n"]]
+        shown = page.locator("[data-choice=d] label:visible").all_inner_texts()
+        assert [int(text) for text in shown] == sorted(depths)
+    page.check('[name=explorer-n][value="16"]', force=True)
+    assert page.locator("[data-choice=view]").is_disabled()
+    assert not page.locator(".explorer-surface").is_visible()
+    assert "No surface is stored for this run." in page.locator(".explorer-summary").inner_text()
+
+
+def test_every_preset_leads_to_two_surfaces(opened):
+    page, faults = opened()
+    presets = page.locator(".explorer-presets button")
+    assert presets.count() == 3
+    for number in range(3):
+        presets.nth(number).click()
+        assert page.locator("[data-surface='1']").is_visible()
+    assert faults == []
+
+
+def test_the_slider_moves_the_epoch_in_surface_and_curves(opened):
+    page, _ = opened()
+    dot = "() => document.querySelector('[data-plot=training] circle:last-of-type').getAttribute('cx')"
+    before = surface(page), page.evaluate(dot)
+    page.focus("[data-choice=epoch]")
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    assert page.locator("[data-text=epoch]").inner_text() == "25"
+    assert surface(page) != before[0]
+    assert float(page.evaluate(dot)) < float(before[1])
+
+
+def test_a_point_of_the_law_leads_to_its_run(opened, content):
+    page, _ = opened()
+    run = next(r for r in content["runs"] if r["n"] == 16)
+    assert page.locator('[data-plot="law"] circle[data-run]').count() == sum(len(r["seeds"]) for r in content["runs"])
+    page.locator(f'[data-plot="law"] [data-run="16,{run["d"]},3"]').dispatch_event("click")
+    assert f"n = 16, d = {run['d']}, seed 3," in page.locator(".explorer-summary").inner_text()
+
+
+def test_the_expected_spectrum_is_drawn_where_it_is_stored(opened, content):
+    page, _ = opened()
+    for run in content["runs"]:
+        page.check(f'[name=explorer-n][value="{run["n"]}"]', force=True)
+        page.check(f'[name=explorer-d][value="{run["d"]}"]', force=True)
+        drawn = page.locator('[data-plot="spectrum"] [data-line="expected"]').count()
+        assert drawn == bool(run["expected"] and not run["all_eigenvalues"])
+
+
 def drag(page, across, down):
     """Moves a finger over the surface, in steps that a browser takes for a drag."""
-    page.locator(".explorer-surface > canvas").scroll_into_view_if_needed()
-    box = page.locator(".explorer-surface > canvas").bounding_box()
+    page.locator(".explorer-pair > canvas").first.scroll_into_view_if_needed()
+    box = page.locator(".explorer-pair > canvas").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = page.context.new_cdp_session(page)
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
@@ -163,7 +267,7 @@ def phones(browser, content, tmp_path_factory):
         {explorer.fragment(content)}</div></div></article>""",
         encoding="utf-8",
     )
-    shown = """() => { const surface = document.querySelector('.explorer-surface > canvas');
+    shown = """() => { const surface = document.querySelector('.explorer-pair > canvas');
         return { drawn: [surface.width, surface.height], shown: [surface.clientWidth, surface.clientHeight],
             page: document.documentElement.scrollHeight,
             wide: [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > screen.width)
@@ -199,7 +303,7 @@ def test_it_follows_the_dark_theme_of_the_book(opened):
     before = surface(page)
     page.evaluate("() => document.documentElement.setAttribute('data-theme', 'dark')")
     page.wait_for_function(
-        "before => document.querySelector('.explorer-surface > canvas').toDataURL() !== before", arg=before
+        "before => document.querySelector('.explorer-pair > canvas').toDataURL() !== before", arg=before
     )
     assert faults == []
 

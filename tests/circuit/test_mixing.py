@@ -75,7 +75,7 @@ def _strings_numbers(q: int) -> np.ndarray:
 
 
 def test_two_layers_do_not_mix_eight_wires_and_eighteen_do():
-    """Chapter 2."""
+    """Chapter 3."""
     found = mixing.distances(8, 18)
     assert found[1] > 0.99
     assert 0.2 < found[5] < 0.5

@@ -49,7 +49,7 @@ def test_every_number_of_a_published_run_stands_beside_ours():
 
 
 def test_the_whole_spectrum_at_the_papers_size_agrees_with_products_and_has_the_gaps_that_the_texts_name():
-    """The front page and chapter 4; products and random signs are other ways to the same numbers."""
+    """The chapter on the paper's size; products and random signs are other ways to the same numbers."""
     found = tables.spectra.at_paper_size()[4, 50]
     run = tables.runs.table(["paper"]).set_index(["n_patches", "depth"]).loc[4, 50]
     assert found["all_gauss_newton"][0] == pytest.approx(run.lambda_max, rel=1e-3)

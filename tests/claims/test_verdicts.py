@@ -1,4 +1,4 @@
-"""What the verdicts on the front page, in the README and in chapter 7 rest on, from stored data alone."""
+"""What the verdicts on the front page, in the README and in chapter 8 rest on, from stored data alone."""
 
 import re
 

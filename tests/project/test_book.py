@@ -1,12 +1,17 @@
 """The built book: `make book` comes first (`make test` sees to it)."""
 
+import json
 import os
 import re
 import socket
 import subprocess
+import sys
 
+import book_pages
+import book_site
 import build_book
 import check_book
+import codemeta
 import nbformat
 import pytest
 import screenshots
@@ -79,6 +84,15 @@ def test_the_citation_page_and_the_readme_say_what_the_citation_file_says():
         assert fact in readme
     for fact in (paper["url"], citation["title"], f"{{{citation['version']}}}", f"{{{citation['license']}}}"):
         assert fact in page
+
+
+def test_codemeta_says_what_the_citation_file_says():
+    stored = json.loads((ROOT / "codemeta.json").read_text())
+    assert stored == codemeta.metadata(ROOT), "run `python tools/codemeta.py`"
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert stored["version"] == citation["version"]
+    assert stored["referencePublication"]["url"] == citation["preferred-citation"]["url"]
+    assert stored["referencePublication"]["author"][0]["familyName"] == "Kawase"
 
 
 def test_every_chapter_is_in_the_table_of_contents():
@@ -217,6 +231,160 @@ def test_an_address_that_the_theme_cannot_use_is_refused(given, project, monkeyp
     monkeypatch.setenv("PATCHSCAPE_REPOSITORY", given)
     assert build_book.main() == 1
     assert f"is {given!r}: give an address on github.com" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("repository", "pages"),
+    [
+        ("https://github.com/Owner/book", "https://owner.github.io/book/"),
+        ("https://github.com/owner/owner.github.io", "https://owner.github.io/"),
+        ("https://gitlab.com/group/part/book", "https://group.gitlab.io/part/book/"),
+        ("https://bitbucket.org/a/b", ""),
+    ],
+)
+def test_the_address_of_the_site_follows_from_that_of_the_repository(repository, pages, monkeypatch, tmp_path):
+    assert build_book.pages_url(repository) == pages
+    monkeypatch.setenv("PATCHSCAPE_REPOSITORY", repository)
+    assert build_book.book_config(tmp_path)["html"]["baseurl"] == pages
+    monkeypatch.delenv("PATCHSCAPE_REPOSITORY")
+    if not build_book.book_config(tmp_path)["repository"]["url"]:
+        assert "baseurl" not in build_book.book_config(tmp_path)["html"]
+
+
+def test_paper_has_no_previews(tmp_path):
+    config = build_book.book_config(tmp_path)
+    assert "book_tips" in config["sphinx"]["config"]["extensions"]
+    build_book._without_previews(config["sphinx"])
+    assert "book_tips" not in config["sphinx"]["config"]["extensions"]
+    assert not [name for name in config["sphinx"]["config"] if name.startswith("tippy")]
+
+
+@pytest.mark.parametrize("file", ["popper.min.js", "tippy.min.js", "LICENSE-popper.txt", "LICENSE-tippy.txt"])
+def test_what_previews_need_comes_with_its_licence(file):
+    assert (ROOT / "vendor" / "tippy" / file).stat().st_size < 30_000
+
+
+INDEX = """First words about zebras in $\\lambda_{\\max}\\propto 1/n$.
+
+```python
+giraffe = 1
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Pages of a small book with the project's extensions for machines and previews, built twice."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "index.md").write_text(
+        f"# One\n\n{INDEX}\n{{ref}}`other` and {{ref}}`more`\n\n```{{toctree}}\n:hidden:\nother\n```\n"
+    )
+    (folder / "other.md").write_text("(other)=\n# Two & three\n\nLess < more text.\n\n(more)=\n## More\n\nText.\n")
+    (folder / "conf.py").write_text(
+        "extensions = ['myst_parser', 'sphinx-mathjax-offline', 'book_tips', 'book_site']\n"
+        "html_title = 'A book'\nnitpicky = True\n"
+        "myst_enable_extensions = ['dollarmath']\nhtml_baseurl = 'https://a.github.io/b/'\n"
+        "tippy_enable_doitips = tippy_enable_wikitips = False\ntippy_enable_mathjax = True\n"
+        f"html_extra_path = [{str(ROOT / 'vendor')!r}]\n"
+        "tippy_js = ['../tippy/popper.min.js', '../tippy/tippy.min.js']\n"
+    )
+    for name, seed in (("first", "1"), ("second", "2")):  # sets have another order
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-qWnE",
+            "--keep-going",
+            "-b",
+            "html",
+            "-d",
+            str(folder / f"{name}-trees"),
+        ]
+        subprocess.run([*command, str(folder), str(folder / name)], check=True, env=environment, cwd=ROOT / "tools")
+    return folder / "first", folder / "second"
+
+
+@pytest.mark.slow
+def test_machines_find_titles_descriptions_and_every_page(site):
+    html, _ = site
+    head = check_book._soup(html / "index.html").head
+    content = {
+        tag.get("property") or tag.get("name"): tag["content"] for tag in head.find_all("meta") if tag.get("content")
+    }
+    assert (
+        content["description"]
+        == content["og:description"]
+        == "First words about zebras in λ_max∝ 1/n. Two & three and More"
+    )
+    assert content["og:site_name"] == "A book"
+    assert content["og:title"] == "One"
+    assert content["og:url"] == "https://a.github.io/b/index.html"
+    other = check_book._soup(html / "other.html").head
+    assert other.find("meta", attrs={"property": "og:title"})["content"] == "Two & three"
+    assert other.find("meta", attrs={"name": "description"})["content"] == "Less < more text. Text."
+    assert re.findall(r"<loc>(.*?)</loc>", (html / "sitemap.xml").read_text()) == [
+        "https://a.github.io/b/index.html",
+        "https://a.github.io/b/other.html",
+    ]
+
+
+@pytest.mark.slow
+def test_the_page_for_lost_readers_finds_its_files_under_any_address(site):
+    page = check_book._soup(site[0] / "404.html")
+    assert page.find("base")["href"] == "/b/"
+    assert page.find("a", href="index.html")
+    assert page.find("base").sourceline <= page.find("link", rel="stylesheet").sourceline
+
+
+@pytest.mark.slow
+def test_the_search_knows_the_words_of_the_prose_and_not_those_of_the_code(site):
+    index = (site[0] / "searchindex.js").read_text()
+    assert "zebra" in index
+    assert "giraff" not in index
+
+
+@pytest.mark.slow
+def test_two_builds_are_the_same_and_keep_no_cache(site):
+    first, second = ({p.relative_to(html): p.read_bytes() for p in html.rglob("*") if p.is_file()} for html in site)
+    assert first == second
+    assert any("tippy" in path.parts for path in first)
+    assert not [path for path in first if "cache" in path.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["focus", "hover"])
+def test_a_link_shows_what_it_leads_to_and_asks_no_other_host(browser, site, by):
+    context = browser.new_context(offline=True)
+    page, faults = context.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith("file:") else faults.append(f"asked for {r.url}"))
+    page.goto((site[0] / "index.html").as_uri())
+    link = page.locator('a[href="other.html#more"]').first
+    getattr(link, by)()
+    page.locator(".tippy-box", has_text="More").wait_for(state="visible")
+    assert link.get_attribute("aria-describedby")
+    assert faults == []
+    context.close()
+
+
+def test_a_description_ends_with_a_word():
+    from docutils.core import publish_doctree
+
+    text = book_site.description(publish_doctree("word " * 100))
+    assert len(text) <= book_site.LONGEST
+    assert text.endswith("word…")
+
+
+def test_the_numbers_of_a_figure_come_from_the_executed_notebook(tmp_path):
+    numbers = nbformat.v4.new_output("display_data", {"text/csv": "x,y\n1,2\n", "image/png": "", "text/plain": ""})
+    cells = [
+        nbformat.v4.new_code_cell("", metadata=FIGURE, outputs=[numbers]),
+        nbformat.v4.new_code_cell("", outputs=[numbers]),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    assert book_pages.figure_data(tmp_path / "a.ipynb") == {"fig-a": "x,y\n1,2\n"}
+    assert book_pages.figure_data(tmp_path / "none.ipynb") == {}
 
 
 def test_every_entry_of_the_bibliography_is_well_formed():

@@ -34,7 +34,7 @@ LIBRARY = {
     "__all__ = ['draw', 'paint']",
     "figures/style": "COLOUR = 1",
     "figures/a": "from .style import COLOUR\ndef draw(): pass",
-    "figures/b": "from patchscape.figures.style import COLOUR\ndef paint(): pass",
+    "figures/b": "from patchscape.figures.style import COLOUR\ndef paint(): return 'page.html'",
 }
 DOCUMENTS = {
     "drawing": "from patchscape import data, figures, simulator\nimages = data.load()\nfigures.draw()",
@@ -103,7 +103,8 @@ ALL = set(DOCUMENTS)
         ("lib/patchscape/stored.py", {"painting", "planes"}),
         ("lib/patchscape/tables.py", set()),
         ("lib/patchscape/__init__.py", ALL),
-        ("lib/patchscape/assets/page.html", ALL),
+        ("lib/patchscape/assets/page.html", {"painting"}),
+        ("lib/patchscape/assets/named_nowhere.html", ALL),
         ("params/quick.yaml", ALL),
         ("data/published/a.csv", ALL),
         ("data/mnist/b.gz", ALL),

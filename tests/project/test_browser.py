@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import book_pages
+import book_site
 import check_book
+import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from cases import ROOT
@@ -122,13 +124,101 @@ def test_a_chapter_can_be_downloaded_as_the_notebook_it_is(visit):
     assert stored.read_bytes() == (ROOT / "chapters" / "01_architecture.ipynb").read_bytes()
 
 
-def test_a_figure_leads_to_the_files_behind_it(visit):
+def test_a_figure_leads_to_its_numbers_and_to_the_files_behind_it(visit):
     page, _ = visit("chapters/08_controls")
-    page.locator("#fig-controls-lambda a.figure-data").click()
+    links = page.locator("#fig-controls-lambda a.figure-data")
+    assert links.all_inner_texts() == ["Data (CSV)", "Sources"]
+    file = (HTML / "chapters" / links.nth(0).get_attribute("href")).resolve()
+    rows = pd.read_csv(file)
+    assert {"panel", "x", "y"} <= set(rows.columns)
+    assert len(rows) > 100
+    links.nth(1).click()
     row = page.locator("tr", has=page.locator("#data-fig-controls-lambda"))
     assert page.url.endswith("status.html#data-fig-controls-lambda")
     row.locator('a[href="#results-laptop"]').click()
     assert "laptop" in page.locator("tr", has=page.locator("#results-laptop")).inner_text()
+
+
+def test_every_figure_with_axes_offers_its_numbers(visit):
+    page, _ = visit("chapters/06_landscape")
+    figures = page.locator("figure[id^=fig-]")
+    assert figures.count() == page.locator("a.figure-data", has_text="CSV").count() > 10
+
+
+# What a link shows before it is followed: page, link, and what is found in the preview.
+PREVIEWS = {
+    "figure": ("intro", 'article a[href$="#fig-controls-scale"]', "figure img"),
+    "equation": ("chapters/02_bound", 'article a[href^="#equation-"]', "mjx-container"),
+    "citation": ("intro", 'article a[href^="references.html#"]', ".citation"),
+    "section": ("intro", 'article a[href$="02_bound.html#chapter-theory"]', "h1"),
+}
+
+
+@pytest.mark.parametrize("kind", PREVIEWS)
+@pytest.mark.parametrize("by", ["pointer", "keyboard"])
+def test_a_link_shows_what_it_leads_to(visit, kind, by):
+    document, selector, content = PREVIEWS[kind]
+    page, faults = visit(document)
+    page.wait_for_load_state("load")
+    link = page.locator(selector).first
+    link.scroll_into_view_if_needed()
+    if by == "pointer":
+        link.hover()
+    else:
+        link.focus()
+    shown = page.locator(f".tippy-box {content}").first
+    shown.wait_for(state="visible")
+    described = link.get_attribute("aria-describedby")
+    assert page.locator(f"#{described} .tippy-box[role=tooltip]").count() == 1
+    ground = page.locator(".tippy-box").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert ground != "rgba(0, 0, 0, 0)"
+    page.keyboard.press("Escape")
+    if by == "keyboard":
+        link.blur()
+    else:
+        page.mouse.move(0, 0)
+    page.locator(".tippy-box").wait_for(state="detached")
+    assert faults == []
+
+
+def test_a_preview_fits_a_phone(visit):
+    page, _ = visit("intro", width=390, device_scale_factor=2)
+    page.wait_for_load_state("load")
+    page.locator('article a[href$="#fig-controls-scale"]').first.focus()
+    box = page.locator(".tippy-box")
+    box.wait_for(state="visible")
+    place = box.bounding_box()
+    assert place["x"] >= 0
+    assert place["x"] + place["width"] <= 390
+
+
+@each_page
+def test_a_page_says_what_it_is_about(visit, document):
+    page, _ = visit(document)
+    content = "name => document.querySelector(`meta[name='${name}'], meta[property='${name}']`)?.content"
+    words = page.evaluate(content, "description")
+    assert words == page.evaluate(content, "og:description")
+    assert 20 < len(words) <= book_site.LONGEST
+    assert not re.search(r"[\\\\${}]", words), words
+    assert page.evaluate(content, "og:site_name") in page.title()
+
+
+def test_the_page_for_lost_readers_leads_back(visit):
+    page, faults = visit("404")
+    page.locator("article a", has_text="front page").click()
+    assert page.url.endswith("index.html")
+    assert faults == []
+
+
+def test_the_experiment_runs_on_its_page(visit):
+    page, faults = visit("experiment")
+    for n in (4, 9):
+        page.uncheck(f'[name=experiment-n][value="{n}"]', force=True)
+    page.locator("text=Train and measure").click()
+    page.locator("tbody tr", has_text="mean").wait_for(timeout=60_000)
+    value, residual = (float(page.locator(".experiment tbody td").nth(column).inner_text()) for column in (7, 8))
+    assert 0 < residual < 1e-5 * value
+    assert faults == []
 
 
 @each_page

@@ -13,6 +13,7 @@ from patchscape.book import chapters
 
 COMMANDS = typer.main.get_command(cli.app).commands
 CHAPTERS = chapters.find_chapters(ROOT / "chapters")
+BOX = re.compile(r"^```\{admonition\}[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # its end begins no code
 CODE = re.compile(r"^```\w*\n(.*?)^```$|(?<![`\\])`([^`]+)`(?!`)", re.MULTILINE | re.DOTALL)
 
 
@@ -29,7 +30,7 @@ def printed(program):
     """Returns where each call of a program stands, and the words behind its name."""
     calls = []
     for name, text in texts():
-        for block, inline in CODE.findall(text):
+        for block, inline in CODE.findall(BOX.sub(r"\1", text)):
             lines = block.replace("\\\n", " ").splitlines() if block else [" ".join(inline.split())]
             calls += [(name, words[1:]) for words in (_words(line) for line in lines) if words[:1] == [program]]
     return calls

@@ -3,7 +3,8 @@ import sys
 
 CODE = """
 import importlib, sys
-for room in ("tables", "figures", "store.records", "book.chapters", "book.status", "book.pages", "book.explorer"):
+books = ("chapters", "status", "pages", "explorer", "experiment")
+for room in ("tables", "figures", "store.records", *(f"book.{name}" for name in books)):
     importlib.import_module(f"patchscape.{room}")
 found = sorted(name for name in sys.modules if name.split(".")[0] in ("jax", "jaxlib", "pennylane"))
 sys.exit(f"imported: {found[:5]}" if found else 0)

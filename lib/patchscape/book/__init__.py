@@ -1,1 +1,1 @@
-"""The book as a program: chapters, their parameters and pages, the explorer, what everything rests on."""
+"""The book as a program: chapters, their parameters and pages, explorer and experiment, what everything rests on."""

@@ -49,11 +49,12 @@ def fragment(data: Mapping[str, Any]) -> str:
         Markup, style, data and script.
     """
     assets = files("patchscape.book") / "assets"
-    html, css, script = ((assets / f"explorer.{end}").read_text(encoding="utf-8") for end in ("html", "css", "js"))
+    names = ("explorer.html", "explorer.css", "plots.js", "explorer.js")
+    html, css, tools, script = ((assets / name).read_text(encoding="utf-8") for name in names)
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return (
         f"<style>\n{css}</style>\n{html}"
-        f'<script type="application/json" id="explorer-data">{text}</script>\n<script>\n{script}</script>\n'
+        f'<script type="application/json" id="explorer-data">{text}</script>\n<script>\n{tools}{script}</script>\n'
     )
 
 
@@ -84,6 +85,7 @@ def _entry(item: tables.runs.Stored, landscapes: Mapping) -> dict[str, Any]:
         "d": cfg.depth,
         "colour": colour(cfg.n_patches),
         "params": cfg.n_params,
+        "angles": cfg.n_params_per_qnn,
         "seeds": seeds,
         "epoch": arrays["minimum_epoch"].tolist(),
         "pca": _rounded(arrays["pca_ratios"][:, :2]),
@@ -92,6 +94,7 @@ def _entry(item: tables.runs.Stored, landscapes: Mapping) -> dict[str, Any]:
     entry |= {name: _rounded(arrays[name]) for name in ("train_loss", "test_loss", "test_accuracy")}
     for name in ("lambda_max", "lambda_min", "gradient_norm", "eigenvalues", "all_eigenvalues"):
         entry[name] = _rounded(found[name]) if name in found else None
+    entry["expected"] = _rounded(found["expected_all"]) if "expected_all" in found else None
     if record := landscapes.get((cfg.n_patches, cfg.depth)):
         for number, seed in enumerate(record.meta["seeds"]):
             entry["views"][str(seed)] = _view({name: value[number] for name, value in record.arrays.items()})

@@ -78,9 +78,10 @@ def _changed(config: dict[str, Any], written: Iterable[str]) -> dict[str, Any]:
     sphinx = config["sphinx"]
     own = sphinx.pop("local_extensions", {})
     settings = sphinx["config"]
+    del settings["html_extra_path"]  # scripts of the previews
     left_out = {*own, "sphinx.ext.autodoc", "sphinx.ext.napoleon"}  # the API is not written, and takes a while to read
     settings["extensions"] = [*(name for name in settings["extensions"] if name not in left_out), __name__]
-    for name in [name for name in settings if name.startswith("autodoc_")]:
+    for name in [name for name in settings if name.startswith(("autodoc_", "tippy_"))]:
         del settings[name]
     settings["written_pages"] = list(written)
     settings["html_sidebars"] = {"**": []}

@@ -54,6 +54,23 @@ def span(values: Iterable[float], digits: str = ".2f") -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def power(value: float, digits: int = 0) -> str:
+    """Writes a small or large number with a power of ten.
+
+    Args:
+        value: not zero for a power to be seen.
+        digits: after the point of the factor.
+
+    Returns:
+        "factor·10ⁿ".
+
+    >>> power(2.83e-05, 1), power(3e-14), power(1.2e12)
+    ('2.8·10⁻⁵', '3·10⁻¹⁴', '1·10¹²')
+    """
+    factor, exponent = f"{value:.{digits}e}".split("e")
+    return f"{factor}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 def share(cases: Iterable[Any]) -> str:
     """Says how many cases are true.
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import gmean
 
-from patchscape.figures.style import INK, colour
+from patchscape.figures.style import INK, WIDTH, colour
 
 
 def against_noise(table: pd.DataFrame) -> Figure:
@@ -18,7 +18,7 @@ def against_noise(table: pd.DataFrame) -> Figure:
     Returns:
         The figure: every run as a dot, lines through geometric means (accuracy: means) over seeds.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.4), sharex=True)
+    fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.0), sharex=True)
     labels = (
         r"$\lambda_{\max}$ (nats / rad$^2$)",
         r"$\lambda_{\max}/(1-e^{-L})$ (nats / rad$^2$)",
@@ -31,7 +31,7 @@ def against_noise(table: pd.DataFrame) -> Figure:
             ax.plot(mean.index, mean, "o-", color=colour(n), ms=4, lw=1.2, label=f"n = {n}")
         ax.set(xlabel="depolarising probability", ylabel=label, yscale="linear" if y == "accuracy" else "log")
     axes[2].set_ylim(0, 1.02)
-    axes[0].legend(fontsize=8)
+    axes[0].legend()
     return fig
 
 
@@ -44,7 +44,7 @@ def from_shots(table: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    fig, ax = plt.subplots(figsize=(5.6, 3.4))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
     exact = table[table.shots == 0].curvature.item()
     measured = table[table.shots > 0]
     for count, rows in measured.groupby("shots"):

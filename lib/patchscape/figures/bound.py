@@ -6,9 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from scipy.stats import gmean
 
-from patchscape.figures.style import INK, PUBLISHED, colour
+from patchscape.figures.style import INK, PUBLISHED, WIDTH, colour, decades
 
 _BOUNDS = {"t1": "T1", "t1_uniform": "T1, largest circuit", "t2": "T2, B measured", "t2_a_priori": "T2, a priori"}
 
@@ -22,7 +23,7 @@ def bound_against_measured(table: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7, 3.6), sharex=True)
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharex=True)
     for ax, name in zip(axes, ("t1", "t2"), strict=True):
         for (n, where), rows in table.groupby(["n_patches", "where"]):
             face = colour(n) if where == "trained" else "none"
@@ -32,7 +33,7 @@ def bound_against_measured(table: pd.DataFrame) -> Figure:
         ax.plot([low, high], [low, high], color=INK, lw=1)
         ax.set(xlabel=r"measured $\lambda_{\max}(H_\varphi)$ (nats / rad$^2$)", title=_BOUNDS[name])
     axes[0].set_ylabel("bound (nats / rad$^2$)")
-    axes[0].legend(title="filled: trained\nopen: start", fontsize=8, title_fontsize=8)
+    axes[0].legend(title="filled: trained\nopen: start")
     return fig
 
 
@@ -58,13 +59,14 @@ def proof_slack(table: pd.DataFrame) -> Figure:
     """
     steps = [name for name in _STEPS if name in table]
     names = [_STEPS[name] for name in steps]
-    fig, ax = plt.subplots(figsize=(7, 3.4))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
     for n, rows in table.groupby("n_patches"):
         ratio = rows[steps].div(rows.lambda_max, axis=0)
         ax.semilogy(names, ratio.T.values, "o", color=colour(n), alpha=0.4, markersize=4)
         ax.semilogy(names, gmean(ratio), color=colour(n), label=f"n = {n}")
     ax.set(ylabel=r"value / $\lambda_{\max}$")
-    ax.legend(fontsize=8)
+    decades(ax.yaxis)
+    ax.legend()
     return fig
 
 
@@ -77,7 +79,7 @@ def coherence(table: pd.DataFrame) -> Figure:
     Returns:
         The figure; for each n side by side: start, trained blocks, blocks drawn anew, and what E2 expects.
     """
-    fig, ax = plt.subplots(figsize=(6.5, 3.6))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.6))
     n = np.array(sorted(table.n_patches.unique()), float)
     ax.fill_between(n, 1 / n, 1, color="#eeeeee", zorder=0)
     ax.loglog(n, np.ones_like(n), color=INK, lw=1)
@@ -101,7 +103,7 @@ def coherence(table: pd.DataFrame) -> Figure:
         xytext=(-14, 0),
         textcoords="offset points",
         ha="right",
-        fontsize=8,
+        fontsize=9,
     )
     ax.set(xlabel="number of patches $n$", ylabel=r"coherence $\rho$", xticks=n, xticklabels=[f"{x:.0f}" for x in n])
     ax.minorticks_off()
@@ -117,7 +119,7 @@ def block_matrix(norms: dict[int, np.ndarray]) -> Figure:
     Returns:
         The figure.
     """
-    fig, axes = plt.subplots(1, len(norms), figsize=(2.4 * len(norms), 2.6), squeeze=False)
+    fig, axes = plt.subplots(1, len(norms), figsize=(WIDTH, 0.4 + WIDTH / len(norms)), squeeze=False)
     for ax, (n, matrix) in zip(axes[0], norms.items(), strict=True):
         image = ax.imshow(matrix / matrix.max(), cmap="Greys", vmin=0, vmax=1)
         ax.set(title=f"n = {n}", xticks=[], yticks=[], xlabel="circuit $q$")
@@ -135,16 +137,17 @@ def published_collapse(table: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7, 3.2), sharex=True)
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True)
     titles = {"raw": r"$\lambda_{\max}\, n$", "scaled": r"$\lambda_{\max}\, n / (1 - e^{-L})$"}
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         for n, rows in table.groupby("n_patches"):
             ax.loglog(rows.m, rows[name], "D-", color=colour(n), markerfacecolor="none", lw=0.8, label=f"n = {n}")
         ax.set(title=title, xlabel="angles of one circuit $m$")
-        ax.set_xticks(sorted(table.m.unique()), [str(v) for v in sorted(table.m.unique())], fontsize=8)
-        ax.minorticks_off()
+        ax.set_xticks(sorted(table.m.unique()), [str(v) for v in sorted(table.m.unique())])
+        ax.xaxis.set_minor_locator(NullLocator())
+        decades(ax.yaxis)
     axes[0].set_ylabel("nats / rad$^2$")
-    axes[0].legend(fontsize=8)
+    axes[0].legend()
     return fig
 
 
@@ -158,7 +161,7 @@ def scaling_law(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     Returns:
         The figure; the line is proportionality, with the geometric mean of kappa over the stored runs.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.8), sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.8), sharey=True)
     kappa = gmean(table.kappa)
     for ax, loss_factor in zip(axes, (False, True), strict=True):
         x = lambda t: t.law if loss_factor else t.law / t.loss_factor  # noqa: B023, E731
@@ -171,7 +174,8 @@ def scaling_law(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     axes[1].plot(ends, kappa * ends, color=INK, lw=1, zorder=0)
     axes[0].set(xlabel=r"$c^2 m/n$", ylabel=r"$\lambda_{\max}$ (nats / rad$^2$)", title="patches and angles")
     axes[1].set(xlabel=r"$c^2 m\,(1 - e^{-L})/n$", title="and the loss reached")
-    axes[1].legend(fontsize=8, loc="lower right")
+    decades(axes[0].yaxis)
+    axes[1].legend(loc="lower right")
     return fig
 
 
@@ -185,7 +189,7 @@ def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
     Returns:
         The figure; a dot is one run, a stroke the geometric mean of the runs of one number of patches.
     """
-    fig, ax = plt.subplots(figsize=(7, 0.36 * len(groups) + 0.9))
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.36 * len(groups) + 0.9))
     seen = {}
     for place, rows in enumerate(groups.values()):
         counts = sorted(rows.n_patches.unique())
@@ -198,7 +202,7 @@ def kappa_by_kind(groups: Mapping[str, pd.DataFrame], kappa: float) -> Figure:
     ax.set_yticks(range(len(groups)), list(groups), fontsize=9)
     ax.invert_yaxis()
     ax.set(xlabel=r"$\kappa = \lambda_{\max}\, /\, [\,m\, n\, f^2\, (1 - e^{-L})]$ (nats / rad$^2$)")
-    ax.legend([seen[n] for n in sorted(seen)], [f"$n = {n}$" for n in sorted(seen)], fontsize=8, markerscale=1.5)
+    ax.legend([seen[n] for n in sorted(seen)], [f"$n = {n}$" for n in sorted(seen)], markerscale=1.5)
     return fig
 
 
@@ -217,7 +221,7 @@ def as_expected(
     Returns:
         The figure; the lines are equality, nothing is fitted.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.8))
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.8))
     ends = [np.inf, 0.0]
     for (name, rows), marker in zip(groups.items(), "s^ovP", strict=False):
         ends = [min(ends[0], rows[expected].min()), max(ends[1], rows[expected].max())]
@@ -239,7 +243,7 @@ def as_expected(
         axes[1].set_xlabel({"depth": "layers per block $d$"}.get(against, against))
     axes[1].set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
     axes[1].minorticks_off()
-    axes[0].legend(fontsize=8)
+    axes[0].legend()
     return fig
 
 
@@ -262,7 +266,7 @@ def factors(table: pd.DataFrame, share: float) -> Figure:
     Returns:
         The figure; dots are runs, strokes geometric means for one number of patches.
     """
-    fig, ax = plt.subplots(figsize=(7, 3.6))
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.6))
     counts = sorted(table.n_patches.unique())
     for place, name in enumerate(_FACTORS):
         for i, n in enumerate(counts):
@@ -276,7 +280,8 @@ def factors(table: pd.DataFrame, share: float) -> Figure:
     ax.plot([spectrum - 0.45, spectrum + 0.45], [share, share], color=INK, lw=1, ls="--", label="$1/(C - 1)$")
     ax.set_xticks(range(len(_FACTORS)), list(_FACTORS.values()), fontsize=9)
     ax.set(ylabel="factor")
-    ax.legend(fontsize=8)
+    decades(ax.yaxis)
+    ax.legend()
     return fig
 
 
@@ -300,7 +305,7 @@ def against_redrawn(table: pd.DataFrame) -> Figure:
         The figure; a panel for each depth, in it one dot per seed, and a bar from the least to the largest draw.
     """
     depths, counts = sorted(table.depth.unique()), sorted(table.n_patches.unique())
-    fig, axes = plt.subplots(1, len(depths), figsize=(8, 3.6), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(depths), figsize=(WIDTH, 3.6), sharey=True, squeeze=False)
     for ax, depth in zip(axes[0], depths, strict=True):
         for place, name in enumerate(REDRAWN):
             for i, n in enumerate(counts):
@@ -319,5 +324,5 @@ def against_redrawn(table: pd.DataFrame) -> Figure:
     ticks = [0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    ax.legend(fontsize=8)
+    ax.legend()
     return fig

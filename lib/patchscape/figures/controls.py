@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from scipy.stats import gmean, gstd
 
 from patchscape import law
-from patchscape.figures.style import INK, MARKERS, PUBLISHED, colour, decades
+from patchscape.figures.style import INK, KINDS, MARKERS, PUBLISHED, WIDTH, by_depth, colour, decades
 
 LABELS = {
     "lambda_max": r"$\lambda_{\max}$ (nats / rad$^2$)",
@@ -27,7 +27,7 @@ LABELS = {
     "n_patches": "number of patches $n$",
     "depth": "layers per block $d$",
     "learning_rate": "learning rate",
-    "stride": "pixels between neighbouring patches",
+    "stride": "stride (pixels)",
     "n_classes": "number of classes $C$",
     "coherence": r"coherence $\rho$",
     "bias_share": "share of the top eigenvector on the bias",
@@ -37,7 +37,9 @@ LABELS = {
 def _tints(values: Sequence, hue: str) -> dict:
     if hue == "n_patches":
         return {value: colour(int(value)) for value in values}
-    return dict(zip(values, plt.get_cmap("viridis")(np.linspace(0, 0.8, len(values))), strict=True))
+    if hue == "depth":
+        return {depth: look["color"] for depth, look in by_depth(values).items()}
+    return {value: KINDS[i % len(KINDS)] for i, value in enumerate(values)}
 
 
 def _dots(ax: Axes, table: pd.DataFrame, x: str, y: str, hue: str, names: Mapping) -> None:
@@ -77,24 +79,27 @@ def runs_against(
         hue: field that sets colour and marker.
         names: labels of its values in the legend.
         legend: title of the legend.
-        slope: if given, a dashed line of this power law through the largest mean at the smallest x.
+        slope: if given, a dashed line of this power law through the largest mean at the smallest x (at the smallest
+            n above 1), but not for the training loss, to which it does not apply.
 
     Returns:
         The figure: every run as a dot; geometric mean and standard deviation over seeds.
     """
-    fig, axes = plt.subplots(1, len(ys), figsize=(3.7 * len(ys), 3.5), squeeze=False)
+    fig, axes = plt.subplots(1, len(ys), figsize=(WIDTH, 3.8 if len(ys) < 3 else 3.3), squeeze=False)
     for ax, y in zip(axes[0], ys, strict=True):
         _dots(ax, table, x, y, hue, names or {})
         places = np.array(sorted(table[x].unique()), float)
-        if slope is not None and len(places) > 1:
-            first = table[table[x] == places[0]].dropna(subset=[y]).groupby(hue)[y].agg(gmean).max()
-            ax.plot(places, first * (places / places[0]) ** slope, "--", color=INK, lw=1)
+        several = places[places > 1] if x == "n_patches" else places  # a single circuit has no mean to take
+        if slope is not None and len(several) > 1 and y != "train_loss":
+            first = table[table[x] == several[0]].dropna(subset=[y]).groupby(hue)[y].agg(gmean).max()
+            ax.plot(several, first * (several / several[0]) ** slope, "--", color=INK, lw=1)
         ax.set(xscale="log", yscale="log", xlabel=LABELS[x], ylabel=LABELS[y])
         ax.set_xticks(places, [f"{v:g}" for v in places])
         ax.xaxis.set_minor_locator(NullLocator())
         decades(ax.yaxis)
         ax.set_xlim(places[0] / 1.3, places[-1] * 1.3)
-    axes[0, 0].legend(title=legend, fontsize=8, title_fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, title=legend, loc="outside lower center", ncols=len(labels))
     return fig
 
 
@@ -109,7 +114,7 @@ def with_published(table: pd.DataFrame, published: pd.DataFrame, quantity: str =
     Returns:
         The figure, two panels with one scale.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.7), sharey=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.7), sharey=True)
     _dots(left, table, "n_patches", quantity, "depth", {})
     for d, rows in published.groupby("depth"):
         style = PUBLISHED | {"color": _tints(sorted(published.depth.unique()), "depth")[d], "label": f"{d}"}
@@ -129,8 +134,7 @@ def with_published(table: pd.DataFrame, published: pd.DataFrame, quantity: str =
         ax.set_xticks(ticks, [str(v) for v in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
         decades(ax.yaxis)
-        ax.title.set_size(11)
-        ax.legend(title="depth $d$", fontsize=8, title_fontsize=8)
+        ax.legend(title="depth $d$")
     return fig
 
 
@@ -143,7 +147,7 @@ def checkpoint_and_refined(table: pd.DataFrame) -> Figure:
     Returns:
         The figure; an arrow per run from the checkpoint to the refined point.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6), sharex=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharex=True)
     for n, rows in table.groupby("n_patches"):
         for ax, power in ((left, 0), (right, 1)):
             before = rows.lambda_max / law.loss_factor(rows.train_loss) ** power
@@ -156,7 +160,7 @@ def checkpoint_and_refined(table: pd.DataFrame) -> Figure:
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel=LABELS["train_loss"])
         decades(ax.xaxis, ax.yaxis)
-    left.legend(fontsize=8, title="filled: checkpoint\nopen: refined", title_fontsize=8)
+    left.legend(title="filled: checkpoint\nopen: refined")
     return fig
 
 
@@ -170,7 +174,7 @@ def generalisation(table: pd.DataFrame, quantity: str = "lambda_max") -> Figure:
     Returns:
         The figure, two panels; colour is n, marker the depth.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.6), sharex=True)
+    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.2), sharex=True)
     depths = sorted(table.depth.unique())
     for (n, d), rows in table.groupby(["n_patches", "depth"]):
         for ax, y in zip(axes, ("test_loss", "gap"), strict=True):
@@ -178,7 +182,7 @@ def generalisation(table: pd.DataFrame, quantity: str = "lambda_max") -> Figure:
             ax.plot(rows[quantity], rows[y], color=colour(n), label=f"n = {n}, d = {d}", **look)
             ax.set(xscale="log", xlabel=LABELS[quantity], ylabel=LABELS[y])
             decades(ax.xaxis)
-    axes[0].legend(fontsize=7)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(depths), 4))
     return fig
 
 
@@ -191,7 +195,7 @@ def bound_stored(table: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.6))
     for n, rows in table.groupby("n_patches"):
         left.plot(rows.lambda_max_phi, rows.t1, "o", ms=4, alpha=0.7, color=colour(n), label=f"n = {n}")
         places = n * np.exp(np.linspace(-0.05, 0.05, len(rows)))
@@ -200,7 +204,7 @@ def bound_stored(table: pd.DataFrame) -> Figure:
     left.plot(ends, ends, color=INK, lw=1)
     left.set(xscale="log", yscale="log", xlabel=r"$\lambda_{\max}(H_\varphi)$ (nats / rad$^2$)")
     left.set_ylabel("T1 (nats / rad$^2$)")
-    left.legend(fontsize=8)
+    left.legend()
     decades(left.xaxis, left.yaxis)
     n = np.array(sorted(table.n_patches.unique()), float)
     right.plot(n, np.ones_like(n), color=INK, lw=1)

@@ -301,7 +301,7 @@ def explained_stored(table: pd.DataFrame, published: pd.DataFrame, nulls: Mappin
     Returns:
         The figure.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.5), sharey=True, width_ratios=(1.15, 1))
+    fig, axes = plt.subplots(2, 1, figsize=(WIDTH, 5.2), sharey=True)
     sources = (
         (table.rename(columns={"pca_1": "pc1"}), "stored", "ours, every stored run"),
         (published, "published", "published, one run each"),
@@ -320,6 +320,5 @@ def explained_stored(table: pd.DataFrame, published: pd.DataFrame, nulls: Mappin
             middle = np.mean([place for place, count in enumerate(counts) if count == n])
             at = {"transform": ax.get_xaxis_transform(), "ha": "center", "color": colour(n), "weight": "bold"}
             ax.text(middle, 0.03, f"n = {n}", size=9, **at)
-        ax.set(xlabel="layers per block $d$", ylim=(0.4, 1.02), title=title)
-    axes[0].set_ylabel("variance along PC1")
+        ax.set(xlabel="layers per block $d$", ylabel="variance along PC1", ylim=(0.4, 1.02), title=title)
     return fig

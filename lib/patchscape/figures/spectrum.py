@@ -1,4 +1,4 @@
-"""Figures of chapter 4: the exact spectrum, its two parts, outliers against classes."""
+"""Figures of chapter 5: the exact spectrum, its two parts, outliers against classes."""
 
 from collections.abc import Mapping
 

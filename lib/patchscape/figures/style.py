@@ -23,8 +23,9 @@ SMALL = 8  # pt, of the smallest letters
 LOSS_MAP = "viridis"  # of every map of the loss: dark is low
 INK = "#444444"  # readable on white and, with the white canvas, in dark mode
 GREY = "#999999"
-# Of what is no number of patches: something to look at, and H, G and R in all figures of spectra.
+# Of what is no number of patches: something to look at, kinds of things, and H, G and R in all figures of spectra.
 ACCENT = "#6a51a3"
+KINDS = (ACCENT, "#882255", "#999933", "#44aa99", INK)
 PARTS = {"H": "black", "G": "#882255", "R": "#999933"}
 MARKERS = ("o", "s", "^", "v", "P", "X")
 PUBLISHED = {"marker": "D", "color": "black", "markerfacecolor": "none", "linestyle": "none"}
@@ -125,10 +126,11 @@ def use_style() -> None:
     """
     ipython = sys.modules.get("IPython")  # imported where there is a notebook
     shell = ipython and ipython.get_ipython()
-    if hasattr(shell, "kernel") and not os.environ.get("MPLBACKEND", "").startswith("module://"):
+    if hasattr(shell, "kernel"):
         from matplotlib_inline.config import InlineBackend  # comes with the kernel
 
-        shell.enable_matplotlib("inline")
+        if not os.environ.get("MPLBACKEND", "").startswith("module://"):
+            shell.enable_matplotlib("inline")
         # By default a figure is cut to what is drawn on it, so that no two are equally wide.
         InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}
     mpl.rcdefaults()
@@ -168,7 +170,8 @@ def use_style() -> None:
 def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
     """Writes a figure as PNG and SVG, what it shows as CSV, and parameters and provenance as JSON, if the reader asked.
 
-    Nothing is written unless the environment variable PATCHSCAPE_FIGURES names a folder.
+    No file is written unless the environment variable PATCHSCAPE_FIGURES names a folder. A notebook keeps what the
+    figure shows beside the picture in any case, as text/csv: the book offers it as a download.
 
     Args:
         fig: the figure.
@@ -178,16 +181,22 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
     Returns:
         The figure.
     """
+    fig._repr_mimebundle_ = lambda include=None, exclude=None: _numbers(fig)
     folder = os.environ.get("PATCHSCAPE_FIGURES")
     if folder:
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             buffer = BytesIO()
             fig.savefig(buffer, format=ending, metadata=metadata)
             records.write_bytes(Path(folder) / f"{name}.{ending}", buffer.getvalue())
-        shown = drawn.table(fig)
-        if len(shown):  # a drawing without axes shows no numbers
-            records.write_bytes(Path(folder) / f"{name}.csv", shown.to_csv(index=False, float_format="%.7g").encode())
+        for shown in _numbers(fig).values():
+            records.write_bytes(Path(folder) / f"{name}.csv", shown.encode())
         made = {"figure": name, "parameters": dict(parameters), "provenance": records.provenance()}
         text = json.dumps(made, indent=2, default=str) + "\n"
         records.write_bytes(Path(folder) / f"{name}.json", text.encode())
     return fig
+
+
+def _numbers(fig: Figure) -> dict[str, str]:
+    """What a figure shows, as CSV by its type; a drawing without axes shows no numbers."""
+    shown = drawn.table(fig)
+    return {"text/csv": shown.to_csv(index=False, float_format="%.7g")} if len(shown) else {}

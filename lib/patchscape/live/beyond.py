@@ -1,7 +1,7 @@
 """Patch models beyond the paper's: with noise, with another ansatz, without anything quantum.
 
 All are trained in one way and measured in one way, so that only the function of a patch differs. Small models, all
-images in one batch, no shared bias. What chapter 8 compares is `KINDS`; its runs are stored in `data/results/beyond`.
+images in one batch, no shared bias. What chapter 9 compares is `KINDS`; its runs are stored in `data/results/beyond`.
 """
 
 import functools
@@ -326,7 +326,7 @@ def minima(
 
 
 class Kind(NamedTuple):
-    """A function of a patch as chapter 8 compares it.
+    """A function of a patch as chapter 9 compares it.
 
     Attributes:
         make: model -> the function.
@@ -335,6 +335,7 @@ class Kind(NamedTuple):
         steps: of Adam.
         learning_rate: at the first step.
         noise: strengths that are stored.
+        keep_end: whether the file keeps where the first run of the largest model ends.
     """
 
     make: Callable[[ModelConfig], PatchFunction]
@@ -343,6 +344,7 @@ class Kind(NamedTuple):
     steps: int
     learning_rate: float
     noise: tuple[float, ...] = (0.0,)
+    keep_end: bool = False
 
 
 _ONE = {"n_patches": 1, "shared_bias": False}
@@ -352,7 +354,7 @@ KINDS = {
     "paper": Kind(paper_circuit, *_FOUR, 0.1),
     "entangling": Kind(lambda cfg: entangling_layers(cfg, 1), *_FOUR, 0.1),
     "tanh": Kind(tanh_layer, *_FOUR, 0.03),
-    "noisy": Kind(noisy_circuit, *_TWO, 0.1, (0.0, 0.03, 0.1)),
+    "noisy": Kind(noisy_circuit, *_TWO, 0.1, (0.0, 0.03, 0.1), keep_end=True),
 }
 STORED: tuple[tuple[str, Literal["mean", "sum"]], ...] = (
     *((kind, "mean") for kind in KINDS),
@@ -457,7 +459,7 @@ def read_or_train(
 
 
 def store(kind: str, aggregation: Literal["mean", "sum"], folder: str | Path) -> Path:
-    """Makes the file of one kind that chapter 8 reads, with every seed of `SEEDS`, unless it is there.
+    """Makes the file of one kind that chapter 9 reads, with every seed of `SEEDS`, unless it is there.
 
     Args:
         kind: name in `KINDS`.
@@ -477,10 +479,35 @@ def store(kind: str, aggregation: Literal["mean", "sum"], folder: str | Path) ->
             raise ValueError(f"{target} holds runs of other settings: delete it and make it anew.")
         return target
     start = time.perf_counter()
-    table, _ = train(kind, images, own.patches, seeds=SEEDS, steps=own.steps, noise=own.noise, aggregation=aggregation)
+    table, ends = train(
+        kind, images, own.patches, seeds=SEEDS, steps=own.steps, noise=own.noise, aggregation=aggregation
+    )
     meta = {"settings": settings, "wall_s": time.perf_counter() - start, "provenance": records.provenance()}
-    files.write("beyond", target, {name: table[name].to_numpy() for name in tables.beyond.COLUMNS}, meta)
+    arrays = {name: table[name].to_numpy() for name in tables.beyond.COLUMNS}
+    files.write("beyond", target, arrays | ({"phi": ends[-1][0, 0]} if own.keep_end else {}), meta)
     return target
+
+
+def end_of(kind: str, images: data.ImageData, n_patches: int, *, steps: int) -> np.ndarray:
+    """Reads where the run with the first strength and seed of a kind ends, or trains it.
+
+    Args:
+        kind: its name.
+        images: training images.
+        n_patches: number of patches.
+        steps: of Adam.
+
+    Returns:
+        (n, m) angles in rad.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    stored = tables.beyond.end(_settings(kind, images, steps, "mean"))
+    if stored is not None and len(stored) == n_patches:
+        return stored
+    _, (ends,) = train(kind, images, [n_patches], seeds=SEEDS[:1], steps=steps, noise=KINDS[kind].noise[:1])
+    return ends[0, 0]
 
 
 def curvature_from_shots(

@@ -35,6 +35,7 @@ class Column(NamedTuple):
     Attributes:
         names: of the arrays.
         shape: of each, without the axis of seeds: numbers, or sums of letters and their products, as "E + 1" and "n m".
+            "once" in front: the file has it once, without that axis.
         unit: "1" for what has none.
         meaning: in words; Markdown.
     """
@@ -67,9 +68,9 @@ pca_ratios | 10 | 1 | shares of variance of the trajectory (start and every epoc
 pca_coordinates | E + 1, 2 | rad | trajectory in the plane of the first two
 pca_distances | E + 1 | rad | its distance from that plane
 pca_directions | 2, n m | 1 | the first two principal components (`paper` only, in files of newer code)
-trajectory | E + 1, n, m | rad | phi at the start and after every epoch (`replay`, runs of chapter 5 in `chapters`,
+trajectory | E + 1, n, m | rad | phi at the start and after every epoch (`replay`, runs of chapter 6 in `chapters`,
   and `paper` in files of older code)
-final/phi | n, m | rad | angles after the last epoch (runs of chapter 5 in `chapters`)
+final/phi | n, m | rad | angles after the last epoch (runs of chapter 6 in `chapters`)
 final/bias | side, side | rad | shared bias after it
 """),
     "curvature": _columns(f"""
@@ -173,6 +174,7 @@ train_loss | | nats | over all training images where training ends
 accuracy | | 1 | likewise
 lambda_max, residual | | nats/rad² | largest eigenvalue of the Hessian there, and the norm of Hv - lambda v; for `tanh`
   per squared weight
+phi | once, n, m | rad | the angles where the run without noise, of seed 0 and the most patches, ends (`noisy` only)
 """),
 }
 
@@ -213,7 +215,7 @@ def check(kind: Kind, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> Non
 
     Args:
         kind: of result file.
-        arrays: by name, each with a leading axis of seeds.
+        arrays: by name, each with a leading axis of seeds unless the schema says otherwise.
         meta: of the file, with `run` and `seeds`; without, the axis of seeds is one of runs of several models.
 
     Raises:
@@ -229,6 +231,8 @@ def check(kind: Kind, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> Non
         if name not in schema:
             raise ValueError(f"no column '{name}' in a {kind} file: describe it in patchscape.store.columns.")
         wanted, shape = ("S", *schema[name].shape), np.shape(value)
+        if wanted[1:2] == ("once",):
+            wanted = wanted[2:]
         for dim, size in zip(wanted, shape, strict=False):
             if dim.isalpha():
                 sizes.setdefault(dim, size)

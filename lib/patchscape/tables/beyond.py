@@ -1,9 +1,10 @@
-"""Runs of the patch models beyond the paper's, as chapter 8 reads them."""
+"""Runs of the patch models beyond the paper's, as chapter 9 reads them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from patchscape import law
@@ -75,3 +76,22 @@ def matching(
     if found != settings or not wanted.isin(rows.index).all():
         return None
     return rows.loc[wanted].reset_index()
+
+
+def end(settings: Mapping[str, Any]) -> np.ndarray | None:
+    """Looks up where the first run of the largest model of one kind ends.
+
+    Args:
+        settings: as of `matching`.
+
+    Returns:
+        (n, m) angles in rad; None if the file is not there, has other settings, or does not keep them.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    file = path(settings["kind"], settings["model"]["aggregation"])
+    if not file.exists():
+        return None
+    arrays, meta = records.read(file)
+    return arrays.get("phi") if meta["settings"] == settings else None
