@@ -147,8 +147,8 @@ def test_every_figure_with_axes_offers_its_numbers(visit):
 
 # What a link shows before it is followed: page, link, and what is found in the preview.
 PREVIEWS = {
-    "figure": ("intro", 'article a[href$="#fig-controls-scale"]', "figure img"),
-    "equation": ("chapters/02_bound", 'article a[href^="#equation-"]', "mjx-container"),
+    "figure": ("intro", 'article a[href$="#fig-beyond-functions"]', "figure img"),
+    "equation": ("chapters/02_bound", 'article a.reference[href^="#equation-"]', "mjx-container"),
     "citation": ("intro", 'article a[href^="references.html#"]', ".citation"),
     "section": ("intro", 'article a[href$="02_bound.html#chapter-theory"]', "h1"),
 }
