@@ -34,8 +34,10 @@ from patchscape.circuit import derivatives, simulator
 from patchscape.config import ModelConfig
 from patchscape.curvature.full_data import FullDataLoss
 from patchscape.learning import data, model
+from patchscape.numerics import spectra
 from patchscape.live import speed
 from patchscape.store import files, records
+from patchscape.study import jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = ("forward", "gradient", "product")
@@ -49,31 +51,32 @@ class Comparison(NamedTuple):
     images: int
     cores: int
     names: tuple[str, ...]
+    tasks: tuple[str, ...] = TASKS
 
 
 BLOCKS = ("patchscape", "torch_blocks", "jax_blocks")
 STEPS = ("real_basis", "small_products", "block_derivative", "encoding_derivative")
-ABLATION = ("patchscape", *(f"ablation:{step}" for step in STEPS), "jax_blocks")
+SCAN = ("torch_blocks", "patchscape", "torchquantum")
 COMPARISONS = {
-    "one-image": Comparison(8, 50, 1, 2, (*BLOCKS, "jax_gates", "catalyst", "torchquantum")),
-    "ten-images": Comparison(8, 50, 10, 2, (*BLOCKS, "torchquantum")),
-    "hundred-images": Comparison(8, 50, 100, 2, (*BLOCKS, "catalyst", "fastqml", "torchquantum")),
-    "hundred-images-slow": Comparison(
-        8, 50, 100, 2, ("patchscape", "pennylane_blocks", "tensorcircuit", "jax_gates", "lightning")
+    "thousand-images": Comparison(8, 50, 1000, 1, BLOCKS),
+    "idea": Comparison(8, 50, 1000, 1, ("torch_blocks", "torchquantum"), TASKS[:2]),
+    "one-image": Comparison(8, 50, 1, 1, ("torch_blocks", "patchscape", "catalyst", "torchquantum"), TASKS[:2]),
+    "ablation": Comparison(8, 50, 1000, 1, ("patchscape", *(f"ablation:{step}" for step in STEPS))),
+    "hundred-images": Comparison(8, 50, 100, 1, BLOCKS),
+    "hundred-images-others": Comparison(
+        8, 50, 100, 1, ("torch_blocks", "catalyst", "fastqml", "jax_gates", "torchquantum"), TASKS[:2]
     ),
-    "thousand-images": Comparison(8, 50, 1000, 2, (*BLOCKS, "torchquantum")),
-    "thousand-images-one-core": Comparison(8, 50, 1000, 1, BLOCKS),
-    "hundred-images-one-core": Comparison(8, 50, 100, 1, BLOCKS),
-    "one-image-one-core": Comparison(8, 50, 1, 1, (*BLOCKS, "catalyst")),
-    "thousand-images-deep": Comparison(8, 200, 1000, 2, BLOCKS),
-    **{f"depth-{depth}": Comparison(8, depth, 100, 2, (*BLOCKS, "torchquantum")) for depth in (5, 20, 200)},
-    **{f"qubits-{q}": Comparison(q, 20, 100, 2, (*BLOCKS, "torchquantum")) for q in (4, 6, 10)},
-    "ablation": Comparison(8, 50, 1000, 2, ABLATION),
-    "ablation-hundred": Comparison(8, 50, 100, 2, ABLATION),
+    "ten-images": Comparison(8, 50, 10, 1, (*SCAN, "catalyst", "lightning"), TASKS[:2]),
+    **{f"qubits-{q}": Comparison(q, 20, 100, 1, SCAN, TASKS[:2]) for q in (4, 6, 8, 10)},
+    **{f"depth-{depth}": Comparison(8, depth, 100, 1, SCAN, TASKS[:2]) for depth in (5, 200)},
+    "thousand-images-two-cores": Comparison(8, 50, 1000, 2, BLOCKS),
+    "thousand-images-deep": Comparison(8, 200, 1000, 1, BLOCKS),
+    "pennylane": Comparison(8, 50, 100, 1, ("torch_blocks", "pennylane_blocks"), TASKS[:2]),
+    "tensorcircuit": Comparison(8, 50, 100, 1, ("torch_blocks", "tensorcircuit"), TASKS[:2]),
 }
 WHOLE = [(6, 4, 100), (8, 2, 100), (8, 6, 100)]  # (qubits, depth, images)
 SMOKE = Comparison(4, 2, 3, 2, tuple(dict.fromkeys(n for c in COMPARISONS.values() for n in c.names)))
-BUDGET = 240.0  # seconds per contestant and comparison after which no further run is started
+BUDGET = 8.0  # seconds per contestant and task after which no further run is started
 
 
 class Process:
@@ -81,7 +84,8 @@ class Process:
 
     def __init__(self, name: str, interpreter: str, cores: int) -> None:
         names = os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "lib")])
-        environment = os.environ | {"PYTHONPATH": names, "OMP_NUM_THREADS": str(cores), "JAX_PLATFORMS": "cpu"}
+        environment = os.environ | {"PYTHONPATH": names, "JAX_PLATFORMS": "cpu"}
+        environment |= {"OMP_NUM_THREADS": str(cores), "NPROC": str(cores)}  # NPROC: threads of XLA
         cpus = sorted(os.sched_getaffinity(0))[:cores]
         self._process = subprocess.Popen(
             [interpreter, "-m", "contestants", name],
@@ -139,58 +143,61 @@ def compare(which: Comparison, runs: int, patience: float, interpreters: dict[st
     """Checks that the contestants agree on one size, then times them in turn.
 
     Returns:
-        Rows, and with what they were made: medians in seconds (None where there is no such function, or no answer in
-        time: `stopped` names the task), the first call of each task, the largest differences from the first contestant.
+        Rows, and with what they were made. A row has for every task the medians of wall and processor seconds, the wall
+        seconds of the first call, and the largest difference from the first contestant; `stopped` names the task that
+        gave no answer in time.
     """
     start, load = time.time(), machine()
     cfg, phi, patches, weights = problem(*which[:3])
     v = np.random.default_rng(1).normal(size=phi.shape).astype(np.float32)
     arguments = {"forward": (phi, patches), "gradient": (phi, patches, weights), "product": (phi, patches, weights, v)}
     tolerance = {"forward": 1e-4, "gradient": 1e-3, "product": 1e-3}  # the latter of the largest entry
-    processes, rows, versions, reference = {}, {}, {}, {}
+    processes, rows, versions, reference, times = {}, {}, {}, {}, {}
     for name in which.names:
         home = contestants.ENVIRONMENTS.get(name.partition(":")[0], "bench")
         if home not in interpreters:
             print(f"{name}: left out, no interpreter of the environment {home} is known (--python {home}=PATH)")
             continue
+        size = {key: getattr(which, key) for key in ("qubits", "depth", "images", "cores")}
+        row = rows[name] = size | {"contestant": name, "first_s": {}, "difference": {}}
         process = Process(name, interpreters[home], which.cores)
-        row = {"contestant": name, "first": {}, "difference": {}}
         try:
             built = process.ask("build", cfg.model_dump(), patience=patience)
             versions[name] = built["versions"]
-            for task in built["has"]:
+            for task in (task for task in which.tasks if task in built["has"]):
                 row["stopped"] = task
                 answer = process.ask(task, *arguments[task], patience=patience)
-                row["first"][task] = answer["seconds"]
+                row["first_s"][task] = answer["seconds"]
                 expected = reference.setdefault(task, answer["value"])
                 scale = 1 if task == "forward" else np.abs(expected).max()
                 row["difference"][task] = float(np.abs(answer["value"] - expected).max() / scale)
                 if not row["difference"][task] < tolerance[task]:
                     raise RuntimeError(f"{name} differs in {task} by {row['difference'][task]:.1e}: nothing was timed.")
             del row["stopped"]
-            processes[name] = process
         except TimeoutError as error:
             print(error)
             row["patience_s"] = patience
-            process.close()
-        rows[name] = row | {"seconds": {task: [] for task in row["first"]}}
+        processes[name], times[name] = process, {task: [] for task in row["first_s"]}
     for _ in range(runs):
         for name, process in processes.items():
-            for task, times in rows[name]["seconds"].items():
-                if sum(map(sum, rows[name]["seconds"].values())) < BUDGET / 3 or not times:
-                    times.append(process.ask(task, *arguments[task], patience=patience)["seconds"])
-    for process in processes.values():
+            for task, found in times[name].items():
+                if "stopped" not in rows[name] and (not found or sum(wall for wall, _ in found) < BUDGET):
+                    answer = process.ask(task, *arguments[task], patience=patience)
+                    found.append((answer["seconds"], answer["cpu_s"]))
+    for name, process in processes.items():
         process.close()
-    out = []
-    for row in rows.values():
-        times = row.pop("seconds")
-        medians = {task: statistics.median(times[task]) if times.get(task) else None for task in TASKS}
-        counts = {"runs": min(map(len, times.values()), default=0)}
-        out.append(which._asdict() | row | medians | counts)
-        del out[-1]["names"]
-        print({name: value for name, value in out[-1].items() if name not in ("qubits", "depth", "difference")})
+        measured = {task: found for task, found in times[name].items() if found}
+        for kind, key in enumerate(("wall_s", "processor_s")):
+            rows[name][key] = {task: statistics.median(x[kind] for x in found) for task, found in measured.items()}
+        rows[name]["runs"] = {task: len(found) for task, found in measured.items()}
+        print(name, *(f"{key} {rows[name][key]}" for key in ("wall_s", "processor_s", "first_s")), flush=True)
     made = records.provenance() | load | {"versions": versions, "wall_s": round(time.time() - start, 1)}
-    return {"rows": out, "provenance": made}
+    return {"rows": list(rows.values()), "provenance": made}
+
+
+def read(path: Path) -> dict:
+    """What is stored so far."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def seconds(f, *x) -> float:
@@ -302,10 +309,72 @@ def headline(runs: int) -> dict:
     return out
 
 
+def stability(subsets: int = 5) -> list[dict]:
+    """The largest Hessian eigenvalue at one stored minimum: by number of images, by Lanczos step, and by power iteration.
+
+    Returns:
+        Rows of three kinds. "images": random subsets of the training images. "lanczos": after every step, from several
+        random starts. "power": power iteration that stops when two consecutive values differ by less than 1e-3 of the
+        value, as PyHessian does (defaults of its `eigenvalues`, tol=1e-3 and maxIter=100), and with a smaller limit.
+    """
+    path = files.data_folder() / "results" / "laptop" / "mnist-n4-d6-s0to9-746baccd2690.safetensors"
+    record = records.read(path)
+    run, images = config.RunConfig(**record.meta["run"]), jobs.images_of(record)
+    flat, unravel = ravel_pytree(files.minimum(record, 0))
+    angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
+
+    @jax.jit
+    def product(v, weights):
+        def loss(p):
+            return model.chunk_loss(run.model, model.prepare(run.model, unravel(p)), (angles, labels, weights))
+
+        return jax.jvp(jax.grad(loss), (flat,), (v,))[1]
+
+    def of(chosen: np.ndarray):
+        weights = np.zeros(len(labels), np.float32)
+        weights[chosen] = 1 / len(chosen)
+        return lambda v: np.asarray(product(jnp.asarray(v, jnp.float32), weights), np.float64)
+
+    rows, size = [], len(flat)
+    for count in (10, 30, 100, len(labels)):
+        for seed in range(subsets if count < len(labels) else 1):
+            chosen = np.random.default_rng(seed).choice(len(labels), count, replace=False)
+            found = spectra.eigenpairs(of(chosen), size, seed=0, tol=1e-4)
+            value, residual = float(found.values[0]), float(found.residuals[0])
+            rows.append({"kind": "images", "images": count, "seed": seed, "value": value, "residual": residual})
+    whole, known = of(np.arange(len(labels))), {}
+
+    def remembered(v):  # more steps from the same start begin with the same products
+        key = v.tobytes()
+        if key not in known:
+            known[key] = whole(v)
+        return known[key]
+
+    for seed in range(subsets):
+        for steps in range(1, 21):
+            found = spectra.lanczos(remembered, size, seed=seed, max_steps=steps, tol=1e-12)
+            value, residual = float(found.values[0, 0]), float(found.residuals[0, 0])
+            rows.append({"kind": "lanczos", "steps": steps, "seed": seed, "value": value, "residual": residual})
+        for limit in (1e-3, 1e-6):
+            v = np.random.default_rng(seed).standard_normal(size)
+            before = None
+            for step in range(1, 101):
+                v = v / np.linalg.norm(v)
+                image = remembered(v)
+                value = float(v @ image)
+                if before is not None and abs(before - value) / (abs(before) + 1e-6) < limit:
+                    break
+                before = value
+                v = image
+            row = {"kind": "power", "limit": limit, "steps": step, "seed": seed, "value": value}
+            rows.append(row | {"residual": float(np.linalg.norm(image - value * v))})
+    return rows
+
+
 def main() -> None:
     """Runs the benchmarks that were asked for and stores them with their provenance."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("headline", "paper", "hessian", *COMPARISONS)
+    parts = ("headline", "paper", "hessian", "stability", *COMPARISONS)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"renew these; default all: {', '.join(parts)}")
     parser.add_argument("--runs", type=int, default=5, help="timed runs per contestant and task")
     parser.add_argument("--patience", type=float, default=600, help="seconds to wait for one answer of a contestant")
@@ -326,6 +395,7 @@ def main() -> None:
     others = {
         "headline": lambda: headline(few),
         "paper": lambda: paper_size(60_000, (50, 200), args.runs),
+        "stability": stability,
         "hessian": lambda: [whole_hessian(*size, few) for size in WHOLE],
     }
     for part in args.parts or parts:
@@ -336,8 +406,13 @@ def main() -> None:
             result = {"rows": rows, "provenance": made}
         else:
             result = compare(COMPARISONS[part], args.runs, args.patience, interpreters)
+            if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # a first call that finds its program compiled says nothing
+                known = read(args.out).get("comparisons", {}).get(part, {"rows": []})["rows"]
+                first = {row["contestant"]: row["first_s"] for row in known}
+                for row in result["rows"]:
+                    row["first_s"] = first.get(row["contestant"], {})
         # after every part, and read anew, so that a stopped run loses little
-        stored = json.loads(args.out.read_text()) if args.out.exists() else {}
+        stored = read(args.out)
         within = stored if part in others else stored.setdefault("comparisons", {})
         within[part] = result | {"matrix_product": speed.matrix_product_rate()}
         records.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())

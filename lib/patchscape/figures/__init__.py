@@ -61,7 +61,7 @@ from patchscape.figures.spectrum import (
     where_eigenvectors_live,
     whole_gauss_newton,
 )
-from patchscape.figures.speed import block_idea, cost_model, time_against
+from patchscape.figures.speed import block_idea, cost_model, eigenvalue_stability, time_against
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
     against_published,
@@ -95,6 +95,7 @@ __all__ = [
     "coverage",
     "cumulative_density",
     "density_and_rank",
+    "eigenvalue_stability",
     "eigenvector_overlap",
     "expected_outliers",
     "explained",
