@@ -90,7 +90,9 @@ def _small_products() -> None:
 
 def _block_derivative() -> None:
     """JAX differentiates the layers of a block, and stores what it needs of each."""
-    simulator.block_matrix = lambda angles: blocks._real_layers(angles, jnp.eye(2 ** angles.shape[-1], dtype=angles.dtype))
+    simulator.block_matrix = lambda angles: blocks._real_layers(
+        angles, jnp.eye(2 ** angles.shape[-1], dtype=angles.dtype)
+    )
 
 
 def _encoding_derivative() -> None:
@@ -112,6 +114,9 @@ def build(cfg: ModelConfig, step: str) -> Contestant:
     Args:
         cfg: the model.
         step: "real_basis", "small_products", "block_derivative" or "encoding_derivative".
+
+    Returns:
+        It; from then on the process has the library without the step.
     """
     _VARIANTS[step]()
     return patchscape.build(cfg)

@@ -7,6 +7,4 @@ from patchscape.config import ModelConfig
 
 def build(cfg: ModelConfig) -> Contestant:
     """Block unitaries, real, with derivatives of their own."""
-    return jax_common.contestant(
-        lambda phi, patches: simulator.expectations(cfg, simulator.prepare(cfg, phi), patches)
-    )
+    return jax_common.contestant(lambda phi, patches: simulator.expectations(cfg, simulator.prepare(cfg, phi), patches))

@@ -103,8 +103,8 @@ def eigenvalue_stability(table: pd.DataFrame, exact: float) -> Figure:
     """Draws the largest Hessian eigenvalue at one minimum against number of images and against Lanczos steps.
 
     Args:
-        table: rows of `kind` "images" (with images), "lanczos" (with steps) and "power" (with steps and limit), all with
-            value and residual in nats per rad^2.
+        table: rows of `kind` "images" (with images), "lanczos" (with steps) and "power" (with steps and limit), all
+            with value and residual in nats per rad^2.
         exact: the eigenvalue over all images, from the dense matrix.
 
     Returns:
