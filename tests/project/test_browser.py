@@ -184,7 +184,7 @@ def test_a_link_shows_what_it_leads_to(visit, kind, by):
 def test_a_preview_fits_a_phone(visit):
     page, _ = visit("intro", width=390, device_scale_factor=2)
     page.wait_for_load_state("load")
-    page.locator('article a[href$="#fig-controls-scale"]').first.focus()
+    page.locator('article a[href$="#fig-beyond-functions"]').first.focus()
     box = page.locator(".tippy-box")
     box.wait_for(state="visible")
     place = box.bounding_box()
