@@ -72,7 +72,7 @@ def time_against(table: pd.DataFrame, fixed: Mapping[str, Mapping[str, int]]) ->
         ax.set(yscale="log", xscale="linear" if axis == "qubits" else "log", xlabel=labels[axis])
         ax.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
         ax.tick_params(axis="x", which="minor", bottom=False)
-    axes[0].set_ylabel("gradient, ms of processor per image")
+    axes[0].set_ylabel("gradient, ms per image")
     found = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     fig.legend(found.values(), found.keys(), loc="outside upper center", ncols=3, fontsize=8)
     return fig
