@@ -127,11 +127,13 @@ lock: env ## renew the pins in requirements.lock after a change of pyproject.tom
 serve: env ## show the built book at http://localhost:8000 (PORT=8000), to this machine only
 	@$(BIN)/python tools/serve_book.py "$(PORT)"
 
-bench: ## time the simulator against others side by side (own environment; about half an hour)
+bench: ## time the simulator against others side by side (own environments; about an hour)
 	$(call venv,.venv-bench)
 	@.venv-bench/bin/$(PIP) -r requirements.lock -r benchmarks/requirements.txt
 	@.venv-bench/bin/$(PIP) --no-deps -e . torchquantum==0.1.7
-	@.venv-bench/bin/python benchmarks/run.py $(BENCH_ARGS)
+	$(call venv,.venv-catalyst)
+	@.venv-catalyst/bin/$(PIP) -r benchmarks/requirements-catalyst.txt
+	@.venv-bench/bin/python benchmarks/run.py --python catalyst=.venv-catalyst/bin/python $(BENCH_ARGS)
 
 chapters: env ## measure seconds and peak memory of every chapter for the page Status (about five minutes)
 	@$(BIN)/python benchmarks/chapters.py $(CHAPTERS)

@@ -2,21 +2,31 @@
 
 Usage: make bench (or: python benchmarks/run.py --help). Results: data/results/benchmarks.json.
 
-One circuit of the paper (q wires, d layers per block, a q x q patch), the same parameters and images for all. For
-every point all contestants are run in turn, several times, and medians are compared: a slow spell of the machine
-meets all of them. A contestant that does not handle a size in reasonable time is left out there, and named.
+One circuit of the paper (q wires, d layers per block, a q x q patch), the same parameters and images for all. Every
+contestant has a process of its own, with its own interpreter where it needs other libraries. For every comparison all
+contestants are run in turn, several times, and medians are compared: a slow spell of the machine meets all of them. A
+contestant that does not handle a size in reasonable time is left out there; one that does not answer in time is
+stopped, and its row says so. A part of the comparisons can be measured anew; the rest of the file stays.
 """
 
 import argparse
 import json
+import os
+import pickle
+import platform
+import selectors
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import contestants
 import jax
 import jax.numpy as jnp
 import numpy as np
+from contestants import torchquantum
 from jax.flatten_util import ravel_pytree
 
 from patchscape import config
@@ -25,27 +35,107 @@ from patchscape.config import ModelConfig
 from patchscape.curvature.full_data import FullDataLoss
 from patchscape.learning import data, model
 from patchscape.live import speed
+from patchscape.numerics import spectra
 from patchscape.store import files, records
+from patchscape.study import jobs
 
-# (qubits, depth, images, contestants): against depth, against images, against qubits
-ALL = ("patchscape", "plain_jax", "torchquantum", "lightning")
-GRID = [
-    *((8, depth, 100, ALL) for depth in (5, 20, 50)),
-    *((8, depth, 100, ALL[:3]) for depth in (100, 200)),  # image by image it takes minutes
-    *((8, 50, images, ALL[:3]) for images in (1, 10, 1000)),
-    *((q, 20, 100, ALL) for q in (4, 6, 10)),
-    (4, 2, 100, (*ALL, "default_qubit")),  # at 8 qubits and depth 2 it compiles for minutes
-]
+ROOT = Path(__file__).resolve().parents[1]
+TASKS = ("forward", "gradient", "product")
+
+
+class Comparison(NamedTuple):
+    """One size, and who is compared there."""
+
+    qubits: int
+    depth: int
+    images: int
+    cores: int
+    names: tuple[str, ...]
+    tasks: tuple[str, ...] = TASKS
+
+
+BLOCKS = ("patchscape", "torch_blocks", "jax_blocks")
+STEPS = ("real_basis", "small_products", "block_derivative", "encoding_derivative")
+SCAN = ("torch_blocks", "patchscape", "torchquantum")
+COMPARISONS = {
+    "thousand-images": Comparison(8, 50, 1000, 1, BLOCKS),
+    "idea": Comparison(8, 50, 1000, 1, ("torch_blocks", "torchquantum"), TASKS[:2]),
+    "one-image": Comparison(
+        8, 50, 1, 1, ("torch_blocks", "patchscape", "catalyst", "lightning", "torchquantum"), TASKS[:2]
+    ),
+    "ten-images": Comparison(8, 50, 10, 1, (*SCAN, "catalyst"), TASKS[:2]),
+    "hundred-images": Comparison(
+        8, 50, 100, 1, ("torch_blocks", "patchscape", "catalyst", "fastqml", "torchquantum"), TASKS[:2]
+    ),
+    "hundred-images-more": Comparison(8, 50, 100, 1, (*BLOCKS, "jax_gates")),
+    "ablation": Comparison(8, 50, 1000, 1, ("patchscape", *(f"ablation:{step}" for step in STEPS))),
+    **{f"qubits-{q}": Comparison(q, 20, 100, 1, SCAN, TASKS[:2]) for q in (4, 6, 8, 10)},
+    **{f"depth-{depth}": Comparison(8, depth, 100, 1, SCAN, TASKS[:2]) for depth in (5, 200)},
+    "thousand-images-two-cores": Comparison(8, 50, 1000, 2, BLOCKS),
+    "thousand-images-deep": Comparison(8, 200, 1000, 1, BLOCKS),
+    "pennylane": Comparison(8, 50, 100, 1, ("torch_blocks", "pennylane_blocks"), TASKS[:2]),
+    "tensorcircuit": Comparison(8, 50, 100, 1, ("torch_blocks", "tensorcircuit"), TASKS[:2]),
+}
 WHOLE = [(6, 4, 100), (8, 2, 100), (8, 6, 100)]  # (qubits, depth, images)
-SMOKE = [(4, 2, 3, (*ALL, "default_qubit"))]
-BUDGET = 240.0  # seconds per contestant and point after which no further run is started
+SMOKE = Comparison(4, 2, 3, 2, tuple(dict.fromkeys(n for c in COMPARISONS.values() for n in c.names)))
+BUDGET = 8.0  # seconds per contestant and task after which no further run is started
 
 
-def seconds(f, *x) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    f(*x)
-    return time.perf_counter() - start
+class Process:
+    """A contestant in a process of its own (`contestants/__main__.py`)."""
+
+    def __init__(self, name: str, interpreter: str, cores: int) -> None:
+        names = os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "lib")])
+        environment = os.environ | {"PYTHONPATH": names, "JAX_PLATFORMS": "cpu"}
+        environment |= {"OMP_NUM_THREADS": str(cores), "NPROC": str(cores)}  # NPROC: threads of XLA
+        cpus = sorted(os.sched_getaffinity(0))[:cores]
+        self._process = subprocess.Popen(
+            [interpreter, "-m", "contestants", name],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+        )
+        self._name = name
+
+    def ask(self, *request: object, patience: float) -> dict:
+        """Sends a request and waits for its answer.
+
+        Args:
+            *request: a verb and its arguments.
+            patience: seconds to wait.
+
+        Returns:
+            The answer.
+
+        Raises:
+            TimeoutError: if there is no answer in time; the process is then ended.
+            RuntimeError: if the process fails: its message is on standard error.
+        """
+        pickle.dump(request, self._process.stdin)
+        self._process.stdin.flush()
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self._process.stdout, selectors.EVENT_READ)
+            if not waiting.select(patience):
+                self._process.kill()
+                raise TimeoutError(f"{self._name}: no answer in {patience:.0f} s to {request[0]}")
+        try:
+            return pickle.load(self._process.stdout)
+        except EOFError:
+            raise RuntimeError(f"{self._name} failed in {request[0]}: see the message above.") from None
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def machine() -> dict:
+    """What the times depend on besides the code: processor, cores, load and memory."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {"processor": models[0] if models else platform.processor(), "load": os.getloadavg()[0]}
 
 
 def problem(qubits: int, depth: int, images: int) -> tuple[ModelConfig, np.ndarray, np.ndarray, np.ndarray]:
@@ -58,32 +148,81 @@ def problem(qubits: int, depth: int, images: int) -> tuple[ModelConfig, np.ndarr
     return cfg, phi, patches, weights
 
 
-def compare(qubits: int, depth: int, images: int, names: tuple[str, ...], runs: int) -> list[dict]:
-    """Checks that the contestants agree on one size, then times them in turn."""
-    cfg, phi, patches, weights = problem(qubits, depth, images)
-    ready, first, reference = {}, {}, None
-    for name in names:
-        contestant = ready[name] = getattr(contestants, name)(cfg)
-        start = time.perf_counter()
-        values, slopes = contestant.forward(phi, patches), contestant.gradient(phi, patches, weights)
-        first[name] = time.perf_counter() - start
-        reference = reference or (values, slopes)
-        scale = np.abs(reference[1]).max()
-        np.testing.assert_allclose(values, reference[0], rtol=0, atol=1e-4, err_msg=name)
-        np.testing.assert_allclose(slopes / scale, reference[1] / scale, rtol=0, atol=1e-3, err_msg=name)
-    found = {name: {"forward": [], "gradient": []} for name in names}
+def compare(which: Comparison, runs: int, patience: float, interpreters: dict[str, str]) -> dict:
+    """Checks that the contestants agree on one size, then times them in turn.
+
+    Args:
+        which: size and contestants.
+        runs: timed runs of each.
+        patience: seconds to wait for one answer of a contestant.
+        interpreters: of each environment; a contestant without one is left out.
+
+    Returns:
+        Rows, and with what they were made. A row has for every task the medians of wall and processor seconds, the wall
+        seconds of the first call, and the largest difference from the first contestant; `stopped` names the task that
+        gave no answer in time.
+
+    Raises:
+        RuntimeError: if a contestant fails, or differs from the first.
+    """
+    start, load = time.time(), machine()
+    cfg, phi, patches, weights = problem(*which[:3])
+    v = np.random.default_rng(1).normal(size=phi.shape).astype(np.float32)
+    arguments = {"forward": (phi, patches), "gradient": (phi, patches, weights), "product": (phi, patches, weights, v)}
+    tolerance = {"forward": 1e-4, "gradient": 1e-3, "product": 1e-3}  # the latter of the largest entry
+    processes, rows, versions, reference, times = {}, {}, {}, {}, {}
+    for name in which.names:
+        home = contestants.ENVIRONMENTS.get(name.partition(":")[0], "bench")
+        if home not in interpreters:
+            print(f"{name}: left out, no interpreter of the environment {home} is known (--python {home}=PATH)")
+            continue
+        size = {key: getattr(which, key) for key in ("qubits", "depth", "images", "cores")}
+        row = rows[name] = size | {"contestant": name, "first_s": {}, "difference": {}}
+        process = Process(name, interpreters[home], which.cores)
+        try:
+            built = process.ask("build", cfg.model_dump(), patience=patience)
+            versions[name] = built["versions"]
+            for task in (task for task in which.tasks if task in built["has"]):
+                row["stopped"] = task
+                answer = process.ask(task, *arguments[task], patience=patience)
+                row["first_s"][task] = answer["seconds"]
+                expected = reference.setdefault(task, answer["value"])
+                scale = 1 if task == "forward" else np.abs(expected).max()
+                row["difference"][task] = float(np.abs(answer["value"] - expected).max() / scale)
+                if not row["difference"][task] < tolerance[task]:
+                    raise RuntimeError(f"{name} differs in {task} by {row['difference'][task]:.1e}: nothing was timed.")
+            del row["stopped"]
+        except TimeoutError as error:
+            print(error)
+            row["patience_s"] = patience
+        processes[name], times[name] = process, {task: [] for task in row["first_s"]}
     for _ in range(runs):
-        for name in names:
-            if sum(map(sum, found[name].values())) < BUDGET:
-                found[name]["forward"].append(seconds(ready[name].forward, phi, patches))
-                found[name]["gradient"].append(seconds(ready[name].gradient, phi, patches, weights))
-    rows = []
-    for name in names:
-        medians = {key: statistics.median(times) for key, times in found[name].items()}
-        size = {"qubits": qubits, "depth": depth, "images": images, "contestant": name}
-        rows.append(size | medians | {"first_call": first[name], "runs": len(found[name]["forward"])})
-        print(*(f"{key} {value:.4g}" if isinstance(value, float) else value for key, value in rows[-1].items()))
-    return rows
+        for name, process in processes.items():
+            for task, found in times[name].items():
+                if "stopped" not in rows[name] and (not found or sum(wall for wall, _ in found) < BUDGET):
+                    answer = process.ask(task, *arguments[task], patience=patience)
+                    found.append((answer["seconds"], answer["cpu_s"]))
+    for name, process in processes.items():
+        process.close()
+        measured = {task: found for task, found in times[name].items() if found}
+        for kind, key in enumerate(("wall_s", "processor_s")):
+            rows[name][key] = {task: statistics.median(x[kind] for x in found) for task, found in measured.items()}
+        rows[name]["runs"] = {task: len(found) for task, found in measured.items()}
+        print(name, *(f"{key} {rows[name][key]}" for key in ("wall_s", "processor_s", "first_s")), flush=True)
+    made = records.provenance() | load | {"versions": versions, "wall_s": round(time.time() - start, 1)}
+    return {"rows": list(rows.values()), "provenance": made}
+
+
+def read(path: Path) -> dict:
+    """What is stored so far."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def seconds(f, *x) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    f(*x)
+    return time.perf_counter() - start
 
 
 def paper_size(images: int, depths: tuple[int, ...], runs: int) -> list[dict]:
@@ -161,7 +300,7 @@ def headline(runs: int) -> dict:
         "gradient": lambda: jax.block_until_ready(gradient(params)),
     }
     one = ModelConfig(n_patches=1, depth=50, n_qubits=8, image_side=8)
-    theirs = contestants.torchquantum(one)
+    theirs = torchquantum.build(one)
     patches = np.asarray(model.cut_patches(cfg, angles), np.float32)
     phi = np.asarray(params["phi"])
     z = cfg.scale * np.mean([theirs.forward(a, x) for a, x in zip(phi, patches, strict=True)], 0)
@@ -188,39 +327,129 @@ def headline(runs: int) -> dict:
     return out
 
 
+# Whose largest eigenvalue `stability` looks at.
+STABLE = files.data_folder() / "results" / "laptop" / "mnist-n4-d6-s0to9-746baccd2690.safetensors"
+
+
+def stable_value() -> float:
+    """The largest eigenvalue of the dense Hessian over all training images at that minimum, as stored."""
+    measured = records.read(STABLE.with_name(f"{STABLE.stem}-curvature.safetensors"))
+    return float(measured.arrays["lambda_max"][0])
+
+
+def stability(subsets: int = 5) -> list[dict]:
+    """The largest Hessian eigenvalue at one stored minimum, by number of images and by number of products.
+
+    Returns:
+        Rows of three kinds. "images": random subsets of the training images. "lanczos": after every step, from several
+        random starts. "power": power iteration that stops when two consecutive values differ by less than 1e-3 of the
+        value, as PyHessian does (defaults of its `eigenvalues`, tol=1e-3 and maxIter=100), and with a smaller limit.
+    """
+    record = records.read(STABLE)
+    run, images = config.RunConfig(**record.meta["run"]), jobs.images_of(record)
+    flat, unravel = ravel_pytree(files.minimum(record, 0))
+    angles, labels = jnp.asarray(images.train_angles), jnp.asarray(images.train_labels)
+
+    @jax.jit
+    def product(v, weights):
+        def loss(p):
+            return model.chunk_loss(run.model, model.prepare(run.model, unravel(p)), (angles, labels, weights))
+
+        return jax.jvp(jax.grad(loss), (flat,), (v,))[1]
+
+    def of(chosen: np.ndarray):
+        weights = np.zeros(len(labels), np.float32)
+        weights[chosen] = 1 / len(chosen)
+        return lambda v: np.asarray(product(jnp.asarray(v, jnp.float32), weights), np.float64)
+
+    rows, size = [], len(flat)
+    for count in (10, 30, 100, len(labels)):
+        for seed in range(subsets if count < len(labels) else 1):
+            chosen = np.random.default_rng(seed).choice(len(labels), count, replace=False)
+            found = spectra.eigenpairs(of(chosen), size, 1, seed=0, tol=1e-4)
+            value, residual = float(found.values[0]), float(found.residuals[0])
+            rows.append({"kind": "images", "images": count, "seed": seed, "value": value, "residual": residual})
+    whole, known = of(np.arange(len(labels))), {}
+
+    def remembered(v):  # more steps from the same start begin with the same products
+        key = v.tobytes()
+        if key not in known:
+            known[key] = whole(v)
+        return known[key]
+
+    for seed in range(subsets):
+        for steps in range(1, 21):
+            found = spectra.lanczos(remembered, size, seed=seed, max_steps=steps, tol=1e-12)
+            value, residual = float(found.values[0, 0]), float(found.residuals[0, 0])
+            rows.append({"kind": "lanczos", "steps": steps, "seed": seed, "value": value, "residual": residual})
+        for limit in (1e-3, 1e-6):
+            v = np.random.default_rng(seed).standard_normal(size)
+            values = []
+            while len(values) < 100:
+                v = v / np.linalg.norm(v)
+                image = remembered(v)
+                values.append(float(v @ image))
+                if len(values) > 1 and abs(values[-2] - values[-1]) / (abs(values[-2]) + 1e-6) < limit:
+                    break
+                if len(values) < 100:
+                    v = image
+            value = values[-1]
+            row = {"kind": "power", "limit": limit, "steps": len(values), "seed": seed, "value": value}
+            rows.append(row | {"residual": float(np.linalg.norm(image - value * v))})
+    return rows
+
+
 def main() -> None:
     """Runs the benchmarks that were asked for and stores them with their provenance."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5, help="timed runs per contestant and point")
-    parser.add_argument("--smoke", action="store_true", help="one tiny point, nothing stored")
+    parts = ("headline", "paper", "hessian", "stability", "precision", *COMPARISONS)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"renew these; default all: {', '.join(parts)}")
+    parser.add_argument("--runs", type=int, default=5, help="timed runs per contestant and task")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="leave the other tasks out")
+    parser.add_argument("--patience", type=float, default=600, help="seconds to wait for one answer of a contestant")
+    parser.add_argument("--smoke", action="store_true", help="one tiny comparison of all contestants, nothing stored")
     parser.add_argument(
-        "--only", choices=("grid", "paper", "headline", "hessian"), help="renew one part of the results"
+        "--python", action="append", default=[], metavar="ENVIRONMENT=PATH", help="interpreter of an environment"
     )
     parser.add_argument("--out", type=Path, default=files.data_folder() / "results" / "benchmarks.json")
     args = parser.parse_args()
+    if unknown := set(args.parts) - set(parts):
+        parser.error(f"no part {', '.join(sorted(unknown))}: choose from {', '.join(parts)}.")
+    interpreters = {"bench": sys.executable} | dict(entry.split("=", 1) for entry in args.python)
     if args.smoke:
-        for point in SMOKE:
-            compare(*point, runs=1)
+        compare(SMOKE, 1, args.patience, interpreters)
         whole_hessian(4, 1, 5, runs=1)
         return
-    stored = json.loads(args.out.read_text()) if args.out.exists() else {}
-
-    def keep(name: str, rows: object) -> None:  # after every point, so that a stopped run loses little
-        stored[name] = {"rows": rows, "provenance": records.provenance()}
-        stored["floor"] = {"matrix_product": speed.matrix_product_rate()}
+    few = max(1, args.runs // 2)
+    others = {
+        "headline": lambda: headline(few),
+        "paper": lambda: paper_size(60_000, (50, 200), args.runs),
+        "stability": stability,
+        "precision": lambda: {"depth": 50} | speed.precision_differences(config.paper(4, 50).model, 16),
+        "hessian": lambda: [whole_hessian(*size, few) for size in WHOLE],
+    }
+    for part in args.parts or parts:
+        if part in others:
+            load, start = machine(), time.time()
+            rows = others[part]()
+            made = records.provenance() | load | {"wall_s": round(time.time() - start, 1)}
+            result = {"rows": rows, "provenance": made}
+            if part == "stability":
+                result["exact"] = stable_value()
+        else:
+            which = COMPARISONS[part]
+            which = which._replace(tasks=tuple(task for task in which.tasks if task in args.tasks))
+            result = compare(which, args.runs, args.patience, interpreters)
+            if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # a first call that finds its program compiled says nothing
+                known = read(args.out).get("comparisons", {}).get(part, {"rows": []})["rows"]
+                first = {row["contestant"]: row["first_s"] for row in known}
+                for row in result["rows"]:
+                    row["first_s"] = first.get(row["contestant"], {})
+        # after every part, and read anew, so that a stopped run loses little
+        stored = read(args.out)
+        within = stored if part in others else stored.setdefault("comparisons", {})
+        within[part] = result | {"matrix_product": speed.matrix_product_rate()}
         records.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
-
-    if args.only in (None, "headline"):
-        keep("headline", headline(max(1, args.runs // 2)))
-    if args.only in (None, "paper"):
-        keep("paper", paper_size(60_000, (50, 200), args.runs))
-    if args.only in (None, "hessian"):
-        keep("hessian", [whole_hessian(*size, max(1, args.runs // 2)) for size in WHOLE])
-    if args.only in (None, "grid"):
-        rows = []
-        for point in GRID:
-            rows += compare(*point, runs=args.runs)
-            keep("grid", rows)
 
 
 if __name__ == "__main__":

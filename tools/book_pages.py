@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from docutils import nodes
+from myst_nb.core.render import MimeData, NbElementRenderer
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.osutil import relative_uri
 
 from patchscape.book import status
@@ -15,6 +16,7 @@ WORDS_PER_MINUTE = 200  # ours: slow reading, of prose with formulas
 DATA = "_data"  # folder of the figures' numbers beside the pages
 TABLE = "text/csv"  # what `patchscape.figures.save` leaves with a figure in a notebook
 WITHOUT_TIME = {"references", "status"}
+_report_unhandled = NbElementRenderer.render_unhandled
 
 
 def add_reading_time(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -29,29 +31,38 @@ def add_reading_time(app: Sphinx, doctree: nodes.document, docname: str) -> None
     title.parent.insert(title.parent.index(title) + 1, line)
 
 
-def figure_data(notebook: Path) -> dict[str, str]:
-    """Reads what the figures of an executed notebook show.
+def keep_numbers(env: BuildEnvironment, data: MimeData) -> None:
+    """Keeps what a figure shows, as its cell left it beside the picture, under the label of the figure."""
+    name = data.cell_metadata.get("mystnb", {}).get("figure", {}).get("name")
+    if name:
+        _numbers(env).setdefault(env.docname, {})[name] = data.string
 
-    Args:
-        notebook: as the book keeps it.
 
-    Returns:
-        Text of a CSV file by the label of the figure; figures without numbers have none.
-    """
-    found = {}
-    for cell in nbformat.read(notebook, as_version=4).cells if notebook.is_file() else []:
-        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-        for output in cell.get("outputs", []) if name else []:
-            if TABLE in (data := output.get("data", {})):
-                found[name] = "".join(data[TABLE])
-    return found
+def _numbers(env: BuildEnvironment) -> dict[str, dict[str, str]]:
+    """Texts of CSV files by page and label; a part of the environment, so that pages need not be read again."""
+    if not hasattr(env, "figure_numbers"):
+        env.figure_numbers = {}
+    return env.figure_numbers
+
+
+def forget_numbers(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
+    """Forgets the numbers of a page that is read again."""
+    _numbers(env).pop(docname, None)
+
+
+def _render_unhandled(renderer: NbElementRenderer, data: MimeData) -> list[nodes.Element]:
+    """Numbers are kept, and nothing is shown; what else myst_nb does not know it reports."""
+    if data.mime_type != TABLE:
+        return _report_unhandled(renderer, data)
+    keep_numbers(renderer.renderer.sphinx_env, data)
+    return []
 
 
 def link_figures(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Adds to the caption of every figure links to its numbers, which are written here, and to its line on Status."""
     if app.builder.format != "html":
         return
-    tables = figure_data(Path(app.outdir).parent / "jupyter_execute" / f"{docname}.ipynb")
+    tables = _numbers(app.env).get(docname, {})
     known = set(app.figure_labels)
     for figure in doctree.findall(nodes.figure):
         for name in figure["ids"]:
@@ -83,6 +94,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     Returns:
         What Sphinx wants to know of an extension.
     """
+    NbElementRenderer.render_unhandled = _render_unhandled
+    app.connect("env-purge-doc", forget_numbers)
     app.figure_labels = list(status.figures().figure)
     app.connect("doctree-resolved", add_reading_time)
     app.connect("doctree-resolved", link_figures)

@@ -235,4 +235,17 @@ def test_eigenvalues_at_the_papers_size_are_near_the_published_and_the_expected_
     assert (runs.lambda_max / runs.expected_lambda_max).between(0.75, 1.25).all()
     assert own.lambda_max[4, 50] / own.lambda_max[9, 50] > 3  # claim (b)
     assert own.lambda_max.loc[4].is_monotonic_increasing  # claim (a), with the author's rates
-    assert own.train_loss.loc[4].is_monotonic_decreasing
+    assert own.train_loss.loc[4].loc[:150].is_monotonic_decreasing
+
+
+def test_the_run_with_the_smallest_rate_is_the_published_one_to_its_last_epoch():
+    row = tables.published.comparison().loc[4, 200]
+    assert row["same epochs", "ours"] == 50
+    for name, tolerance in {
+        "epoch": 0,
+        "train_loss": 1e-4,
+        "test_loss": 1e-4,
+        "pca_1": 1e-5,
+        "lambda_max": 1e-2,
+    }.items():
+        assert row[name, "ours"] == pytest.approx(row[name, "published"], rel=tolerance), name

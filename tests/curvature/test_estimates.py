@@ -157,6 +157,17 @@ def test_the_spectrum_is_that_of_the_dense_matrix_and_adds_up_to_the_trace():
     assert np.all(few.phi <= found.phi[:10])
 
 
+def test_a_shared_pixel_counts_as_one_more_angle_in_the_trace_on_all_parameters():
+    cfg, images, _ = _problem(4, count=7)
+    cfg = cfg.model_copy(update={"shared_bias": True})
+    pi = np.random.default_rng(0).dirichlet(np.ones(cfg.n_classes), len(images))
+    whole = len(images) * cfg.n_classes - 1  # the least one is zero: the rows of a softmax add up to nothing
+    found = estimates.spectrum(cfg, model.init(cfg, 0), images, pi, top=whole)
+    trace = law.trace(law.impurity(pi).mean(), 4, cfg.factor, cfg.n_params_per_qnn, cfg.n_qubits)
+    assert found.phi.sum() == pytest.approx(trace)
+    assert found.every.sum() == pytest.approx(trace * law.with_pixels(cfg.n_qubits, cfg.n_params_per_qnn, True))
+
+
 def test_a_model_that_is_sure_of_every_image_has_no_curvature():
     cfg, images, labels = _problem(4)
     found = estimates.spectrum(cfg, model.init(cfg, 0), images, np.eye(8)[labels], top=3)

@@ -98,6 +98,8 @@ def test_measured_columns_agree_with_the_dense_matrix(case, x64):
     for name, matrix in (("gauss_newton_blocks", g), ("residual_blocks", r)):
         exact = [np.linalg.eigvalsh(matrix[s, s])[-1] for s in own]
         np.testing.assert_allclose(columns[name], exact, rtol=3e-2)
+        allowed = [measures.TOLERANCE_BLOCKS * np.linalg.norm(matrix[s, s], 2) for s in own]
+        assert np.all(columns[f"{name}_residual"] <= allowed)
     norms = [[np.linalg.norm((g + r)[a, b], 2) for b in own] for a in own]
     assert np.all(np.abs(columns["block_norms"] - norms) <= columns["block_norms_error"] * 1.01)
     np.testing.assert_allclose(columns["vector_shares"][: len(found)].sum(1), 1, atol=1e-9)

@@ -2,9 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import nbformat
+import numpy as np
 import pytest
 
-from patchscape.circuit import blocks
+from patchscape import runtime
+from patchscape.circuit import ansatz, blocks, simulator
 from patchscape.config import ModelConfig
 from patchscape.live import speed
 
@@ -47,3 +50,56 @@ def test_single_precision_differs_from_double_by_rounding_only():
     assert 0 < found["gradient"] < 1e-4
     assert 0 < found["product"] < 1e-4
     assert not jax.config.jax_enable_x64
+
+
+def listing(cell_id):
+    """A program of the chapter to take home, as a reader copies it: a code cell, or the code in a text cell."""
+    notebook = nbformat.read(runtime.ROOT / "chapters" / "10_speed.ipynb", 4)
+    (cell,) = (cell for cell in notebook.cells if cell.id == cell_id)
+    source = cell.source if cell.cell_type == "code" else cell.source.split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(source, names)
+    return names
+
+
+@pytest.fixture
+def single_again():
+    yield  # the listing in PennyLane asks for double precision, as its readers would
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.usefixtures("single_again")
+@pytest.mark.filterwarnings("ignore:jax.core.is_concrete:DeprecationWarning")  # PennyLane asks JAX for it
+@pytest.mark.parametrize("cell_id", ["take-home-pennylane", "take-home-pytorch"])
+def test_the_listings_to_take_home_agree_with_the_simulator(cell_id):
+    if cell_id == "take-home-pytorch":
+        torch = pytest.importorskip("torch", reason="PyTorch is no part of the book's environment (make bench has it)")
+    names = listing(cell_id)
+    q, n = names["q"], 3
+    cfg = ModelConfig(n_patches=1, depth=names["d"], n_qubits=q, image_side=q, n_classes=2 * q)
+    random = np.random.default_rng(0)
+    phi = random.uniform(0, np.pi, cfg.n_params_per_qnn).astype(np.float32)
+    patches = random.uniform(0, np.pi, (n, q * q)).astype(np.float32)
+    arguments = [*map(np.stack, ansatz.split_angles(cfg, phi)), patches.reshape(n, 2, q, q // 2)]
+    if cell_id == "take-home-pytorch":
+        arguments = map(torch.tensor, arguments)
+    expected = simulator.expectations(cfg, simulator.prepare(cfg, jnp.asarray(phi)), patches)
+    np.testing.assert_allclose(names["expectations"](*arguments), expected, rtol=0, atol=5e-6)
+
+
+def test_comparisons_take_processor_time_on_one_core_and_wall_time_on_more():
+    size = {"qubits": 8, "depth": 50, "images": 10}
+    times = {"wall_s": {"forward": 2.0}, "processor_s": {"forward": 1.0}, "contestant": "torchquantum"}
+    rows = [size | times | {"cores": cores, "first_s": first} for cores, first in ((1, {"forward": 3.0}), (2, {}))]
+    table = speed.comparisons({"comparisons": {"part": {"rows": rows}}})
+    assert list(table.forward) == [1.0, 2.0]
+    assert table.gradient.isna().all()
+    assert table["first"].tolist()[0] == 3.0
+    assert set(table.simulator) == {speed.SIMULATORS["torchquantum"]}
+
+
+def test_every_stored_comparison_has_a_contestant_with_a_name_and_agrees():
+    for part, result in speed.stored_benchmarks()["comparisons"].items():
+        for row in result["rows"]:
+            assert row["contestant"] in speed.SIMULATORS
+            assert all(value < 1e-3 for value in row["difference"].values()), (part, row)

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import book_pages
 import book_site
@@ -19,6 +20,7 @@ import serve_book
 import yaml
 from cases import ROOT
 from jupyter_cache import get_cache
+from myst_nb.core.render import MimeData
 
 HTML = ROOT / "_build" / "html"
 WORDS = "one two three four five six seven eight nine ten"
@@ -376,15 +378,13 @@ def test_a_description_ends_with_a_word():
     assert text.endswith("word…")
 
 
-def test_the_numbers_of_a_figure_come_from_the_executed_notebook(tmp_path):
-    numbers = nbformat.v4.new_output("display_data", {"text/csv": "x,y\n1,2\n", "image/png": "", "text/plain": ""})
-    cells = [
-        nbformat.v4.new_code_cell("", metadata=FIGURE, outputs=[numbers]),
-        nbformat.v4.new_code_cell("", outputs=[numbers]),
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
-    assert book_pages.figure_data(tmp_path / "a.ipynb") == {"fig-a": "x,y\n1,2\n"}
-    assert book_pages.figure_data(tmp_path / "none.ipynb") == {}
+def test_the_numbers_of_a_figure_are_kept_under_its_label_until_its_page_is_read_again():
+    env = SimpleNamespace(docname="a")
+    for metadata in (FIGURE, {}):  # a picture without a label has no link
+        book_pages.keep_numbers(env, MimeData("text/csv", "x,y\n1,2\n", cell_metadata=metadata))
+    assert env.figure_numbers == {"a": {"fig-a": "x,y\n1,2\n"}}
+    book_pages.forget_numbers(None, env, "a")
+    assert env.figure_numbers == {}
 
 
 def test_every_entry_of_the_bibliography_is_well_formed():

@@ -147,8 +147,8 @@ def test_every_figure_with_axes_offers_its_numbers(visit):
 
 # What a link shows before it is followed: page, link, and what is found in the preview.
 PREVIEWS = {
-    "figure": ("intro", 'article a[href$="#fig-controls-scale"]', "figure img"),
-    "equation": ("chapters/02_bound", 'article a[href^="#equation-"]', "mjx-container"),
+    "figure": ("intro", 'article a[href$="#fig-beyond-functions"]', "figure img"),
+    "equation": ("chapters/02_bound", 'article a.reference[href^="#equation-"]', "mjx-container"),
     "citation": ("intro", 'article a[href^="references.html#"]', ".citation"),
     "section": ("intro", 'article a[href$="02_bound.html#chapter-theory"]', "h1"),
 }
@@ -184,7 +184,7 @@ def test_a_link_shows_what_it_leads_to(visit, kind, by):
 def test_a_preview_fits_a_phone(visit):
     page, _ = visit("intro", width=390, device_scale_factor=2)
     page.wait_for_load_state("load")
-    page.locator('article a[href$="#fig-controls-scale"]').first.focus()
+    page.locator('article a[href$="#fig-beyond-functions"]').first.focus()
     box = page.locator(".tippy-box")
     box.wait_for(state="visible")
     place = box.bounding_box()

@@ -83,6 +83,7 @@ def _changed(config: dict[str, Any], written: Iterable[str]) -> dict[str, Any]:
     settings["extensions"] = [*(name for name in settings["extensions"] if name not in left_out), __name__]
     for name in [name for name in settings if name.startswith(("autodoc_", "tippy_"))]:
         del settings[name]
+    settings["suppress_warnings"] = ["mystnb.unknown_mime_type"]  # the numbers beside a figure: files hold them here
     settings["written_pages"] = list(written)
     settings["html_sidebars"] = {"**": []}
     settings.setdefault("html_theme_options", {}).update(

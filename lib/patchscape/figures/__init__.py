@@ -66,7 +66,7 @@ from patchscape.figures.spectrum import (
     parts,
     where_eigenvectors_live,
 )
-from patchscape.figures.speed import block_idea, cost_model, time_against
+from patchscape.figures.speed import block_idea, cost_model, eigenvalue_stability, time_against
 from patchscape.figures.style import colour, save, use_style
 from patchscape.figures.training import (
     published_curves,
@@ -96,6 +96,7 @@ __all__ = [
     "densities",
     "density_and_rank",
     "depth_and_patches",
+    "eigenvalue_stability",
     "eigenvector_overlap",
     "expected_outliers",
     "explained_stored",

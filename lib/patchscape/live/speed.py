@@ -124,6 +124,50 @@ def precision_differences(cfg: ModelConfig, n_images: int) -> dict[str, float]:
     return {"logits": float(logits), "gradient": float(gradient), "product": float(product)}
 
 
+# What the contestants of `benchmarks/` are called in the book.
+SIMULATORS = {
+    "patchscape": "this book",
+    "torch_blocks": "PyTorch, with the idea",
+    "jax_blocks": "JAX, with the idea",
+    "pennylane_blocks": "default.qubit in a scan, with the idea",
+    "tensorcircuit": "TensorCircuit-NG, with the idea",
+    "fastqml": "fastQML, with the idea",
+    "catalyst": "Catalyst, gate by gate",
+    "jax_gates": "JAX, gate by gate",
+    "torchquantum": "TorchQuantum, gate by gate",
+    "plain_jax": "JAX, gate by gate",  # the same, in older results
+    "lightning": "lightning.qubit from Python, gate by gate",
+    "default_qubit": "default.qubit unrolled, gate by gate",
+    "ablation:real_basis": "complex blocks and states",
+    "ablation:small_products": "a layer as one large product",
+    "ablation:block_derivative": "blocks differentiated layer by layer",
+    "ablation:encoding_derivative": "encodings differentiated step by step",
+}
+
+
+def comparisons(stored: dict[str, dict]) -> pd.DataFrame:
+    """Puts the stored comparisons of simulators into one table.
+
+    Args:
+        stored: from `stored_benchmarks`.
+
+    Returns:
+        One row for every part, number of qubits, layers per block (`depth`), images and cores, and `simulator` (see
+        `SIMULATORS`): median seconds for all images, of processor time with one core and of wall time with more, in
+        `forward`, `gradient` and `product`, and the wall seconds of the first call of all three in `first`. NaN is what
+        was not measured.
+    """
+    rows = []
+    for part, result in stored["comparisons"].items():
+        for row in result["rows"]:
+            size = {name: row[name] for name in ("qubits", "depth", "images", "cores")}
+            times = row["processor_s" if row["cores"] == 1 else "wall_s"]
+            found = {task: times.get(task, np.nan) for task in ("forward", "gradient", "product")}
+            first = sum(row["first_s"].values()) if row["first_s"] else np.nan
+            rows.append({"part": part} | size | {"simulator": SIMULATORS[row["contestant"]]} | found | {"first": first})
+    return pd.DataFrame(rows)
+
+
 def stored_benchmarks() -> dict[str, dict]:
     """Reads the stored benchmark results, as `benchmarks/run.py` writes them."""
     return json.loads((files.data_folder() / "results" / "benchmarks.json").read_text(encoding="utf-8"))

@@ -15,6 +15,8 @@ var plots = (() => {
     map.ticks = [];
     const every = Math.ceil((b - a) / 7); // decades from tick to tick: seven fit
     if (log) for (let k = Math.ceil(a / every) * every; k <= b; k += every) map.ticks.push(Number(`1e${k}`));
+    if (log && map.ticks.length < 2) // a short axis: 1, 2 and 5 of a decade
+      map.ticks = [-1, 0, 1].flatMap((k) => [1, 2, 5].map((v) => v * 10 ** (Math.floor(a) + 1 + k))).filter((v) => f(v) >= a && f(v) <= b);
     if (log && map.ticks.length < 2) map.ticks = [10 ** a * 1.02, 10 ** b / 1.02].map((v) => Number(v.toPrecision(2)));
     return map;
   }
