@@ -34,6 +34,23 @@ COLUMNS = {
 }
 
 
+def number(value: float, digits: str = ".2f") -> str:
+    """Writes a number with a minus sign, not a hyphen, where it is negative.
+
+    Args:
+        value: the number.
+        digits: how it is written, as in a format string.
+
+    Returns:
+        The text.
+
+    >>> number(-0.273), number(3, "+d")
+    ('−0.27', '+3')
+    """
+    text = f"{value:{digits}}"
+    return f"−{text[1:]}" if text.startswith("-") else text
+
+
 def span(values: Iterable[float], digits: str = ".2f") -> str:
     """Says from where to where values go.
 
@@ -46,11 +63,11 @@ def span(values: Iterable[float], digits: str = ".2f") -> str:
 
     >>> span([0.31, 0.2, 0.25])
     '0.20 to 0.31'
-    >>> span([0.201, 0.2])
-    '0.20'
+    >>> span([0.201, 0.2]), span([-1.5, 2], ".1f")
+    ('0.20', '−1.5 to 2.0')
     """
     values = list(values)
-    low, high = (f"{end(values):{digits}}" for end in (min, max))
+    low, high = (number(end(values), digits) for end in (min, max))
     return low if low == high else f"{low} to {high}"
 
 
@@ -100,7 +117,7 @@ def listed(values: Iterable[float], digits: str = ".2f") -> str:
     >>> listed([1, 0.5])
     '1.00, 0.50'
     """
-    return ", ".join(f"{value:{digits}}" for value in values)
+    return ", ".join(number(value, digits) for value in values)
 
 
 def each(values: Mapping[Any, Any] | pd.Series, name: str, digits: str = ".2f") -> str:
@@ -123,7 +140,7 @@ def each(values: Mapping[Any, Any] | pd.Series, name: str, digits: str = ".2f") 
     texts = []
     for case, value in values.items():
         keys = case if isinstance(case, tuple) else (case,)
-        text = value if isinstance(value, str) else f"{value:{digits}}"
+        text = value if isinstance(value, str) else number(value, digits)
         texts.append(f"{text} ({', '.join(f'{n} = {key}' for n, key in zip(names, keys, strict=True))})")
     return ", ".join(texts)
 
