@@ -40,7 +40,7 @@ def verdicts(text):
     return re.findall(r"^\| (\([abcd]\) [^|]*) \| \*\*([^|*]*)\*\* \|", text, re.MULTILINE)
 
 
-def test_all_pages_give_the_same_verdicts_in_the_words_that_chapter_7_defines():
+def test_all_pages_give_the_same_verdicts_in_the_words_that_one_chapter_defines():
     cells = nbformat.read(ROOT / "chapters" / "08_controls.ipynb", as_version=4).cells
     (chapter,) = (cell.source for cell in cells if "(section-verdicts)=" in cell.source)
     defined = re.findall(r"\*\*([A-Z][^.*:]*)[.:]\*\*", chapter)

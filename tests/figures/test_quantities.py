@@ -90,7 +90,7 @@ TRAINED = SimpleNamespace(
 )
 BENCH = pd.DataFrame(
     [
-        {"qubits": q, "depth": d, "images": i, "contestant": "patchscape", "gradient": 0.001 * q * d * i**0.5}
+        {"qubits": q, "depth": d, "images": i, "simulator": "this book", "gradient": 0.001 * q * d * i**0.5}
         for q, d, i in ((8, 10, 100), (8, 20, 100), (8, 10, 1000), (6, 10, 100))
     ]
 )  # fmt: skip
