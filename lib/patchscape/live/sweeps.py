@@ -188,7 +188,8 @@ def _redrawn_coherence(
 ) -> float:
     """The coherence with blocks drawn once anew, from a generator with the given seed; predictions as they are."""
     phi = redrawn.with_new_blocks(cfg, np.asarray(params["phi"]), np.random.default_rng(seed))
-    probabilities = np.asarray(jax.nn.softmax(model.logits(cfg, params, jnp.asarray(angles))), float)
+    logits = jax.jit(model.logits, static_argnums=0)(cfg, params, jnp.asarray(angles))  # one program, not hundreds
+    probabilities = np.asarray(jax.nn.softmax(logits), float)
     found = exact.decompose(cfg, {**params, "phi": phi}, angles, labels, norms=False)
     rows = np.matmul(exact.root(probabilities), found.logit_gradients[..., cfg.layout.phi])
     blocks = rows.reshape(-1, *phi.shape).swapaxes(0, 1)
