@@ -61,7 +61,7 @@ def time_against(table: pd.DataFrame, fixed: Mapping[str, Mapping[str, int]]) ->
     labels = {"depth": "layers per block $d$", "images": "images at once", "qubits": "qubits"}
     per_image = table.assign(time=1e3 * table.gradient / table.images)
     looks = dict(zip(table.simulator.unique(), _LOOKS, strict=False))
-    fig, axes = plt.subplots(1, 3, figsize=(7.4, 3.4), sharey=True)
+    fig, axes = plt.subplots(1, 3, figsize=(7.0, 3.4), sharey=True)
     for ax, (axis, others) in zip(axes, fixed.items(), strict=True):
         rows = per_image[np.logical_and.reduce([per_image[name] == value for name, value in others.items()])]
         for name, (colour, marker) in looks.items():
@@ -110,7 +110,7 @@ def eigenvalue_stability(table: pd.DataFrame, exact: float) -> Figure:
     Returns:
         The figure.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(7.4, 3.2))
+    fig, axes = plt.subplots(1, 3, figsize=(7.0, 3.2))
     by_images, by_step = (table[table.kind == kind] for kind in ("images", "lanczos"))
     power = table[table.kind == "power"]
     counts = sorted(by_images.images.unique())
@@ -128,5 +128,5 @@ def eigenvalue_stability(table: pd.DataFrame, exact: float) -> Figure:
     axes[2].set(xscale="log", yscale="log", xlabel="products with all images", ylabel="residual (nats/rad$^2$)")
     for ax in axes[:2]:
         ax.axhline(exact, color=INK, lw=0.8, ls=":")
-    axes[1].legend(fontsize=7)
+    axes[1].legend(fontsize=8)
     return fig
