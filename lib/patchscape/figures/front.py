@@ -35,7 +35,7 @@ def main_result(kinds: Mapping[str, pd.DataFrame], ways: Mapping[str, pd.DataFra
         "later": {"marker": "^", "ms": 5, "mew": 0.8, "mfc": "none", "alpha": 0.9},
         "paper": {"marker": "D", "ms": 8, "mew": 1.2, "mec": "black"},
     }
-    words = {"stored": "300 images", "later": "trained after E2", "paper": "60,000 images, 50 layers or more"}
+    words = {"stored": "300 images", "later": "trained after E2", "paper": "the paper's size"}
     for kind, rows in kinds.items():
         for n, own in rows.groupby("n_patches"):
             left.plot(own.expected_lambda_max, own.lambda_max, ls="none", color=colour(n), **looks[kind])
@@ -43,9 +43,9 @@ def main_result(kinds: Mapping[str, pd.DataFrame], ways: Mapping[str, pd.DataFra
     keys += [
         Line2D([], [], ls="none", marker="o", color=colour(n), label=f"n = {n}") for n in sorted(set(every.n_patches))
     ]
-    left.legend(handles=keys, fontsize=8, handletextpad=0.3, labelspacing=0.3)
+    left.legend(handles=keys, loc="lower right", fontsize=8, handletextpad=0.3, labelspacing=0.3, borderaxespad=0)
     left.set(xscale="log", yscale="log", xlabel=r"expected of random blocks (nats per rad$^2$)")
-    left.set_ylabel(r"$\lambda_{\max}$, measured (nats per rad$^2$)")
+    left.set_ylabel(r"measured $\lambda_{\max}$ (nats per rad$^2$)")
     decades(left.xaxis, left.yaxis)
     for name, rows in ways.items():
         per_loss = rows.assign(per_loss=rows.scaled / rows.n_patches)
@@ -54,7 +54,8 @@ def main_result(kinds: Mapping[str, pd.DataFrame], ways: Mapping[str, pd.DataFra
         right.plot(means.index, means, line, color=INK, lw=1.2)
         for n, own in per_loss.groupby("n_patches"):
             right.plot(own.n_patches, own.per_loss, ls="none", marker=marker, color=colour(n), ms=4, mew=0, alpha=0.6)
-        right.annotate(f" {name}", (means.index[-1], means.iloc[-1]), color=INK, fontsize=10, va="center")
+        last = (means.index[-1], means.iloc[-1])
+        right.annotate(name, last, (8, 0), textcoords="offset points", color=INK, fontsize=10, va="center")
     places = sorted({n for rows in ways.values() for n in rows.n_patches})
     right.set(
         xscale="log", yscale="log", xlabel="patches $n$", ylabel=r"$\lambda_{\max}/(1-e^{-L})$ (nats per rad$^2$)"
