@@ -129,5 +129,5 @@ def _gates(cfg: ModelConfig) -> list[dict[str, Any]]:
             if gate.wires[0] == 0:  # the first of its ring
                 found.append({"ring": True})
         else:
-            found.append({"axis": gate.name[1], "wire": gate.wires[0], gate.source: gate.index})
+            found.append({"axis": gate.name[1], "wire": gate.wires[0], str(gate.source): gate.index})
     return found
