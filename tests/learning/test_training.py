@@ -345,13 +345,13 @@ def test_no_epochs_return_the_initial_parameters(images):
 
 def test_a_run_file_holds_every_seed_with_the_configuration(whole, tmp_path):
     path = tmp_path / "run.safetensors"
-    training.store(path, RUN, whole, extra={"more": np.arange(len(SEEDS))})
+    training.store(path, RUN, whole, extra={"ensemble_test_loss": np.arange(len(SEEDS))})
     record = records.read(path)
     for name in (*CURVES, "minimum_epoch"):
         np.testing.assert_array_equal(record.arrays[name], getattr(whole, name))
     for name, value in whole.minimum.items():
         np.testing.assert_array_equal(record.arrays[f"minimum/{name}"], value)
-    assert record.arrays["more"].tolist() == list(range(len(SEEDS)))
+    assert record.arrays["ensemble_test_loss"].tolist() == list(range(len(SEEDS)))
     assert RunConfig.model_validate(record.meta["run"]) == RUN.model_copy(update={"seed": SEEDS[0]})
     assert record.meta["seeds"] == list(SEEDS)
     assert record.meta["codes"] == [record.meta["provenance"]["code"]]

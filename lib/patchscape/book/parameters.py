@@ -347,8 +347,8 @@ class PaperSize(Chapter):
             )
 
     def _seconds(self) -> float:
-        """Products with the Hessian, of eight passes each."""
-        return 8 * self.products * _operations(self._models()[0], self.images, self.images) / RATE
+        """Products with the Hessian."""
+        return 4 * self.products * _operations(self._models()[0], self.images, self.images) / RATE
 
 
 CHAPTERS: dict[str, type[Chapter]] = {
