@@ -75,6 +75,28 @@ def browser():
 
 
 @pytest.fixture
+def new_page(browser):
+    """Function that opens a page without a network: the page, and everything that goes wrong on it.
+
+    Its first argument says of an address whether the page may ask for it.
+    """
+    contexts = []
+
+    def new_page(allowed, width=1100, **options):
+        context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        page, faults = context.new_page(), []
+        page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda r: None if allowed(r.url) else faults.append(f"asked for {r.url}"))
+        return page, faults
+
+    yield new_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
 def visit(browser):
     """Open a page at a width; return it with everything that went wrong."""
     contexts = []

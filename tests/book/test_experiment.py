@@ -198,24 +198,13 @@ def file(tmp_path_factory, content):
 
 
 @pytest.fixture
-def opened(browser, file):
+def opened(new_page):
     """Open the experiment; return the page and everything that went wrong."""
-    contexts = []
 
     def opened(width=1100, **options):
-        context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
-        contexts.append(context)
-        page, faults = context.new_page(), []
-        page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "request", lambda r: None if r.url.startswith(("file:", "blob:")) else faults.append(f"asked for {r.url}")
-        )
-        return page, faults
+        return new_page(lambda url: url.startswith(("file:", "blob:")), width, **options)
 
-    yield opened
-    for context in contexts:
-        context.close()
+    return opened
 
 
 def rows(page):

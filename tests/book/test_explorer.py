@@ -26,23 +26,15 @@ def file(tmp_path_factory, content):
 
 
 @pytest.fixture
-def opened(browser, file):
+def opened(new_page, file):
     """Open the explorer; return the page and everything that went wrong."""
-    contexts = []
 
     def opened(width=1100, **options):
-        context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
-        contexts.append(context)
-        page, faults = context.new_page(), []
-        page.on("console", lambda m: faults.append(m.text) if m.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda r: None if r.url == file.as_uri() else faults.append(f"asked for {r.url}"))
+        page, faults = new_page(lambda url: url == file.as_uri(), width, **options)
         page.goto(file.as_uri())
         return page, faults
 
-    yield opened
-    for context in contexts:
-        context.close()
+    return opened
 
 
 def surface(page):

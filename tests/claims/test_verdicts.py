@@ -157,6 +157,23 @@ def test_outside_its_domain_the_law_has_another_constant(every, front):
     assert "up to eight times away" in front
 
 
+def test_the_answer_of_an_exercise_on_how_many_layers_mix_is_what_is_stored(every):
+    """Chapter 3, typed there; the book's own condition is two layers."""
+    cells = nbformat.read(ROOT / "chapters" / "03_size.ipynb", as_version=4).cells
+    (answer,) = (cell.source for cell in cells if "`patchscape figures --chapter 3 -p layers=0`" in cell.source)
+    found = {}
+    for layers in (0, 2, 6):
+        rows = every[every.depth > layers].dropna(subset=["expected_lambda_max"])
+        ratio = np.log(rows.lambda_max / rows.expected_lambda_max)
+        found[layers] = [len(ratio), *(f"{value:.2f}" for value in np.exp([ratio.mean(), ratio.std(ddof=1)]))]
+    (count, mean, scatter), two, (few, *six) = found.values()
+    assert (
+        f"takes all {count} minima: $\\lambda_{{\\max}}$ is then {mean} times E2, with a scatter of {scatter}" in answer
+    )
+    assert f"({few} minima) it is {six[0]} times with a scatter of {six[1]}" in answer
+    assert f"where the book's 2 has {two[1]} and {two[2]}" in answer
+
+
 def test_out_of_sample_the_plain_powers_miss_by_one_constant_and_the_fitted_ones_do_worse(every):
     _, law = tables.runs.kinds_of_runs(every)
     published = tables.runs.with_law(tables.published.eigenvalues())

@@ -336,8 +336,7 @@ class PaperSize(Chapter):
     def _check(self, models: list[ModelConfig]) -> None:
         from patchscape.store import files, grids
 
-        folder = files.data_folder() / "results" / "paper"
-        jobs = (job for job in grids.jobs("paper").values() if (folder / f"{job.name}.safetensors").exists())
+        jobs = (job for job in grids.jobs("paper").values() if files.paths(job, files.folder_of("paper"))[0].exists())
         stored = {(job.run.model.n_patches, job.run.model.depth) for job in jobs if job.run.seed == config.PAPER_SEED}
         if (self.n_patches, self.depth) not in stored:
             words = ", ".join(str(size) for size in sorted(stored))

@@ -15,7 +15,7 @@ COLUMNS = ("n_patches", "angles", "noise", "seed", "train_loss", "accuracy", "la
 
 def path(kind: str, aggregation: str, folder: str | Path | None = None) -> Path:
     """Returns the file of one kind of model; the default folder is data/results/beyond."""
-    where = files.data_folder() / "results" / "beyond" if folder is None else Path(folder)
+    where = files.folder_of("beyond") if folder is None else Path(folder)
     return where / f"{kind}-{aggregation}.safetensors"
 
 

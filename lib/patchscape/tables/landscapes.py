@@ -17,7 +17,7 @@ def read(folder: str | Path | None = None) -> dict[tuple[int, int], records.Reco
     Returns:
         (n_patches, depth) -> record, sorted; arrays have a leading axis of seeds, as `meta["seeds"]` names them.
     """
-    where = files.data_folder() / "results" / "landscapes" if folder is None else Path(folder)
+    where = files.folder_of("landscapes") if folder is None else Path(folder)
     found = [records.read(file) for file in sorted(where.glob("*.safetensors"))]
     sizes = [RunConfig(**record.meta["run"]).model for record in found]
     pairs = (((cfg.n_patches, cfg.depth), record) for cfg, record in zip(sizes, found, strict=True))

@@ -147,7 +147,7 @@ def ledger() -> pd.DataFrame:
         row = rows[item.run.model.n_patches, item.run.model.depth]
         arrays = item.curvature.arrays if item.curvature else {}
         seeds = len(item.record.meta["seeds"])
-        whole = (files.data_folder() / "results" / "spectra" / item.path.name).exists()
+        whole = (files.folder_of("spectra") / item.path.name).exists()
         kept = (True, "lambda_max" in arrays, "class_mean_overlap" in arrays, "density_hessian_values" in arrays, whole)
         for name, there in zip(LEDGER, kept, strict=True):
             row[name] += seeds * there

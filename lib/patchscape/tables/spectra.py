@@ -118,7 +118,7 @@ def leading_part(spectra: Mapping[tuple[int, int], Mapping[str, np.ndarray]]) ->
 
 def _whole(item: runs.Stored) -> dict[str, np.ndarray]:
     """The arrays of the file of whole spectra that belongs to a run; none if there is none."""
-    path = files.data_folder() / "results" / "spectra" / item.path.name
+    path = files.folder_of("spectra") / item.path.name
     if not path.exists():
         return {}
     arrays, meta = records.read(path)
@@ -165,7 +165,7 @@ def redrawn(folder: str | Path | None = None) -> pd.DataFrame:
     Raises:
         ValueError: if a file is damaged.
     """
-    where = files.data_folder() / "results" / "redrawn" if folder is None else Path(folder)
+    where = files.folder_of("redrawn") if folder is None else Path(folder)
     rows = []
     for path in sorted(where.glob("*.safetensors")):
         arrays, meta = records.read(path)
