@@ -420,7 +420,13 @@ def main() -> None:
         compare(SMOKE, 1, args.patience, interpreters)
         whole_hessian(4, 1, 5, runs=1)
         return
-    few = max(1, args.runs // 2)
+    if len(args.parts) != 1:  # a process for each: what TorchQuantum has used would stay with this one
+        options = ["--runs", str(args.runs), "--patience", str(args.patience), "--out", str(args.out)]
+        options += ["--tasks", *args.tasks, *(word for entry in args.python for word in ("--python", entry))]
+        for part in args.parts or parts:
+            subprocess.run([sys.executable, __file__, part, *options], check=True)
+        return
+    few, (part,) = max(1, args.runs // 2), args.parts
     others = {
         "headline": lambda: headline(few),
         "paper": lambda: paper_size(60_000, (50, 200), args.runs),
@@ -428,28 +434,27 @@ def main() -> None:
         "precision": lambda: {"depth": 50} | speed.precision_differences(config.paper(4, 50).model, 16),
         "hessian": lambda: [whole_hessian(*size, few) for size in WHOLE],
     }
-    for part in args.parts or parts:
-        if part in others:
-            load, start = machine(), time.time()
-            rows = others[part]()
-            made = records.provenance() | load | {"wall_s": round(time.time() - start, 1)}
-            result = {"rows": rows, "provenance": made}
-            if part == "stability":
-                result["exact"] = stable_value()
-        else:
-            which = COMPARISONS[part]
-            which = which._replace(tasks=tuple(task for task in which.tasks if task in args.tasks))
-            result = compare(which, args.runs, args.patience, interpreters)
-            if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # a first call that finds its program compiled says nothing
-                known = read(args.out).get("comparisons", {}).get(part, {"rows": []})["rows"]
-                first = {row["contestant"]: row["first_s"] for row in known}
-                for row in result["rows"]:
-                    row["first_s"] = first.get(row["contestant"], {})
-        # after every part, and read anew, so that a stopped run loses little
-        stored = read(args.out)
-        within = stored if part in others else stored.setdefault("comparisons", {})
-        within[part] = result | {"matrix_product": speed.matrix_product_rate()}
-        records.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
+    if part in others:
+        load, start = machine(), time.time()
+        rows = others[part]()
+        made = records.provenance() | load | {"wall_s": round(time.time() - start, 1)}
+        result = {"rows": rows, "provenance": made}
+        if part == "stability":
+            result["exact"] = stable_value()
+    else:
+        which = COMPARISONS[part]
+        which = which._replace(tasks=tuple(task for task in which.tasks if task in args.tasks))
+        result = compare(which, args.runs, args.patience, interpreters)
+        if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # a first call that finds its program compiled says nothing
+            known = read(args.out).get("comparisons", {}).get(part, {"rows": []})["rows"]
+            first = {row["contestant"]: row["first_s"] for row in known}
+            for row in result["rows"]:
+                row["first_s"] = first.get(row["contestant"], {})
+    # after every part, and read anew, so that a stopped run loses little
+    stored = read(args.out)
+    within = stored if part in others else stored.setdefault("comparisons", {})
+    within[part] = result | {"matrix_product": speed.matrix_product_rate()}
+    records.write_bytes(args.out, (json.dumps(stored, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -96,6 +96,8 @@ WRONG = [
     ("redraw smoke nothing --out text.md", "is a file"),
     ("landscape smoke nothing --out text.md", "is a file"),
     ("beyond --out text.md", "is a file"),
+    ("matched --out text.md", "is a file"),
+    ("matched --depth 3", "depth=3: the design has 2, 6, 18"),
     ("results --grid big", "no grid 'big': choose one of laptop"),
     ("results --grid laptop", "no stored run in"),
     ("results --where depth", "neither true nor false"),

@@ -22,7 +22,7 @@ from patchscape.book import status
 from patchscape.store import files, grids
 
 # The folders of data/results that the book reads; the others hold trials and a reader's own runs.
-STORED = {*grids.stored(), "replay", "landscapes", "redrawn", "spectra", "beyond"}
+STORED = {*grids.stored(), "replay", "landscapes", "redrawn", "matched", "spectra", "beyond"}
 # Ways to read and to import that leave no trace here: a document that has one depends on everything.
 _OPAQUE_IMPORTS = {"__import__", "exec", "import_module", "runpy"}
 _OPAQUE_READS = {"data/", "eval", "glob", "importlib", "io", "open", "os", "pathlib", "shutil", "subprocess", "sys"}

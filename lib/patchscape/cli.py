@@ -230,6 +230,9 @@ def redraw(
     out: Annotated[
         Path | None, typer.Option(file_okay=False, help="where to store; default data/results/redrawn")
     ] = None,
+    images: Annotated[
+        int, typer.Option(min=1, help="at most so many training images: those that the model is least sure of")
+    ] = 300,
 ) -> None:
     """Store what the Gauss-Newton matrix at minima of a job would be with blocks drawn anew (default: all seeds)."""
     from patchscape.store import files, grids
@@ -239,7 +242,29 @@ def redraw(
     _need_device()
     out = files.folder_of("redrawn") if out is None else out
     _need_folder(out)
-    typer.echo(redrawn.make(wanted, folder or files.folder_of(grid), out, seed, progress=True))
+    typer.echo(redrawn.make(wanted, folder or files.folder_of(grid), out, seed, images=images, progress=True))
+
+
+@app.command()
+def matched(
+    depth: Annotated[list[int] | None, typer.Option(help="layers per block; repeat for several; default all")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where to store; default data/results/matched")
+    ] = None,
+) -> None:
+    """Store the curvature of runs where they pass preset losses, which chapter 8 compares; some hours."""
+    from patchscape.store import files, grids
+    from patchscape.study import matched as design
+
+    if unknown := set(depth or ()) - set(grids.DEPTHS):
+        raise ValueError(f"depth={unknown.pop()}: the design has {', '.join(map(str, grids.DEPTHS))}.")
+    _need_device()
+    out = files.folder_of("matched") if out is None else out
+    _need_folder(out)
+    for run in design.runs():
+        if depth is None or run.model.depth in depth:
+            _say(f"training and measuring {run.name(design.SEEDS)}")
+            typer.echo(design.make(run, out))
 
 
 @app.command()

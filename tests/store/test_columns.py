@@ -12,7 +12,13 @@ from patchscape.book import say
 from patchscape.store import columns, files, grids, records
 
 RESULTS = ROOT / "data" / "results"
-FOLDERS = {"landscapes": "landscape", "spectra": "spectrum", "redrawn": "redrawn", "beyond": "beyond"}
+FOLDERS = {
+    "landscapes": "landscape",
+    "spectra": "spectrum",
+    "redrawn": "redrawn",
+    "matched": "matched",
+    "beyond": "beyond",
+}
 META = {"run": RUN.model_dump(mode="json"), "seeds": list(JOB.seeds)}
 STORED = [path for path in sorted(RESULTS.rglob("*.safetensors")) if "unfinished" not in path.parts]
 

@@ -6,7 +6,7 @@ import pytest
 from patchscape import tables
 from patchscape.circuit import ansatz
 from patchscape.config import ModelConfig
-from patchscape.curvature import exact
+from patchscape.curvature import estimates, exact
 from patchscape.learning import model
 from patchscape.store import files, grids, records
 from patchscape.store.columns import TOP
@@ -48,6 +48,17 @@ def test_at_the_trained_blocks_every_column_is_that_of_the_dense_matrix(case):
     assert found["kernel_alignment"][0] == pytest.approx(1)
 
 
+def test_over_some_of_the_images_g_is_their_part_of_the_mean_over_all(case):
+    cfg, params, angles, _, parts = case
+    used, kept = estimates.least_certain(parts.probabilities, 15)
+    found = redrawn.at(cfg, params, 3, angles[used], parts.probabilities[used], draws=1, of=len(angles))
+    rows = parts.root.reshape(len(angles), -1, parts.root.shape[-1])[used]
+    phi = rows.reshape(-1, rows.shape[-1])[:, cfg.layout[1]]
+    assert found["trace_phi"][0] == pytest.approx(np.sum(phi**2), rel=1e-4)
+    assert found["eigenvalues_phi"][0, 0] == pytest.approx(np.linalg.norm(phi, 2) ** 2, rel=1e-4)
+    assert 15 / 40 < kept < 1
+
+
 def test_redrawn_blocks_keep_encodings_bias_and_predictions(case):
     cfg, params, angles, labels, parts = case
     phi = redrawn.with_new_blocks(cfg, params["phi"], np.random.default_rng(3))
@@ -72,6 +83,7 @@ def test_a_file_has_the_seeds_that_were_asked_for_and_no_other_numbers(tmp_path)
     first = redrawn.make(job, tmp_path, tmp_path / "out", [1], draws=1, images=20)
     both = redrawn.make(job, tmp_path, tmp_path / "out", draws=1, images=20)
     found = records.read(both)
+    assert 20 / job.run.n_train < found.arrays["impurity_kept"].min() < 1
     assert first == both == tmp_path / "out" / files.paths(job, tmp_path)[0].name
     assert found.meta["seeds"] == [1, 0]
     assert found.arrays["eigenvalues"].shape == (2, 3, TOP)
@@ -90,6 +102,9 @@ def test_the_table_sets_trained_blocks_over_the_mean_of_redrawn_ones(tmp_path):
     redrawn.make(job, tmp_path, tmp_path / "out", [0], draws=2, images=20)
     table = tables.spectra.redrawn(tmp_path / "out")
     assert list(table.blocks) == ["trained", "start", "redrawn", "redrawn"]
+    kept = records.read(next((tmp_path / "out").glob("*.safetensors"))).arrays["impurity_kept"]
+    assert (table.kept == kept[0]).all()
+    assert (tables.spectra.redrawn().query("depth <= 18").kept == 1).all()
     row = tables.spectra.against_redrawn(table, ["trace_phi"]).iloc[0]
     one, _, *others = table.trace_phi
     mean = np.sqrt(others[0] * others[1])

@@ -199,12 +199,11 @@ def spectrum(
     count, classes = probabilities.shape
     if len(angles) != count:
         raise ValueError(f"{len(angles)} images, but probabilities for {count}: give one row for each image.")
-    unsure = law.impurity(probabilities)
-    used = np.sort(np.argsort(unsure)[::-1][:images])
+    used, kept = least_certain(probabilities, images)
     size = len(used) * classes
     if not 0 < top < size:
         raise ValueError(f"top={top}: choose 1 to {size - 1}, less than images times classes.")
-    if not unsure.any():  # sure of every image: G is zero, and no start for an iteration
+    if not law.impurity(probabilities).any():  # sure of every image: G is zero, and no start for an iteration
         return Expected(np.zeros(top), np.zeros(top), 1.0)
     kernel, of_pixels = np.zeros((2, len(used), len(used)))
     for alike in similarities(cfg, params, angles[used]):
@@ -215,7 +214,22 @@ def spectrum(
     if cfg.shared_bias:
         kernel += of_pixels * cfg.n_qubits**2 / cfg.n_params_per_qnn
         every = scale * _largest(kernel, probabilities[used], top)
-    return Expected(phi, every, float(unsure[used].sum() / unsure.sum()))
+    return Expected(phi, every, kept)
+
+
+def least_certain(probabilities: np.ndarray, images: int) -> tuple[np.ndarray, float]:
+    """The images that make most of the trace of the Gauss-Newton matrix: those with the largest impurity.
+
+    Args:
+        probabilities: (N, C), the model's.
+        images: at most so many.
+
+    Returns:
+        Their positions in increasing order, and their share of the impurity of all N.
+    """
+    unsure = law.impurity(np.asarray(probabilities, np.float64))
+    used = np.sort(np.argsort(unsure)[::-1][:images])
+    return used, float(unsure[used].sum() / unsure.sum()) if unsure.any() else 1.0
 
 
 def coherence(cfg: ModelConfig, params: model.Params, angles: model.Array, probabilities: np.ndarray) -> float:

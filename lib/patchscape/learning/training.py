@@ -255,6 +255,7 @@ def train(
     checkpoint: str | Path | None = None,
     keep_trajectory: bool = False,
     progress: bool = False,
+    after_epoch: Callable[[int, model.Params, dict[str, np.ndarray]], bool] | None = None,
 ) -> Trained:
     """Trains one configuration with one or many seeds, all in one program.
 
@@ -265,9 +266,12 @@ def train(
         checkpoint: a file that is rewritten after every epoch and continued from if it exists; None keeps none.
         keep_trajectory: also return phi after every epoch.
         progress: show a progress bar.
+        after_epoch: is called with the number of an epoch that is over, from 0, the parameters with a leading axis of
+            seeds, and the losses and accuracies (`evaluation`); if it returns true, training ends there. Epochs that a
+            checkpoint holds are over already.
 
     Returns:
-        The trained runs.
+        The trained runs; E is the number of epochs that were trained.
 
     Raises:
         ValueError: if the configuration or a seed is not allowed, the images are not those of the run or too few for
@@ -309,9 +313,11 @@ def train(
         bar.set_postfix(train_loss=f"{values['train_loss'].mean():.4f}")
         if checkpoint is not None:
             checkpoints.save(checkpoint, state, {"identity": identity, "provenance": provenance})
+        if after_epoch is not None and after_epoch(epoch, params, values):
+            break
 
     curves = {name: np.stack(value, 1) if value else np.zeros((len(seeds), 0)) for name, value in state.history.items()}
-    count = len(snapshot_epochs(protocol))
+    count = sum(epoch < len(state.history["train_loss"]) for epoch in snapshot_epochs(protocol))
     mean = state.snapshot_logits / count if count else np.full_like(state.snapshot_logits, np.nan)
     ensemble_loss, ensemble_accuracy = loss_and_accuracy(mean, images.test_labels)
     return Trained(

@@ -25,7 +25,7 @@ FROM_START = np.linspace(-0.2, 1.2, 57)  # ours: 0 is the start, 1 the minimum
 POINTS = 25  # ours: along each side of a plane; the author has 20
 LINES = ("top eigenvector", "PC1", "PC2", "random")
 
-Kind = Literal["run", "curvature", "spectrum", "landscape", "redrawn", "beyond"]
+Kind = Literal["run", "curvature", "spectrum", "landscape", "redrawn", "matched", "beyond"]
 REFINED = "refined_"  # before the name of what was measured again at the refined point
 
 
@@ -166,6 +166,15 @@ trace_phi, trace_bias | R | nats/rad² | traces of G on phi and on the bias
 jacobian_cosine | R | 1 | between the derivatives on phi and those of the trained blocks, as vectors
 kernel_alignment | R | 1 | between their centred tangent kernels, summed over classes
 distance | R | rad | root mean square of the differences of the angles from the trained ones
+impurity_kept | | 1 | where images are left out: share of the impurity of all that those used have
+"""),
+    "matched": _columns("""
+epoch | L | 1 | the end of which is nearest to the preset loss, from 0; -1: the run does not get there
+train_loss | L | nats | there, over all training images
+lambda_max, lambda_max_phi, gauss_newton_phi | L | nats/rad² | largest eigenvalues there: of H, of H on phi, of G on phi
+lambda_max_residual, lambda_max_phi_residual, gauss_newton_phi_residual | L | nats/rad² | their residuals
+impurity | L | 1 | mean Gini impurity of the probabilities
+expected_lambda_max, expected_phi | L | nats/rad² | largest eigenvalue of G that E2 expects, and on phi
 """),
     "beyond": _columns("""
 n_patches, angles, seed | | 1 | the run: patches, angles or weights of one function, and seed of the start

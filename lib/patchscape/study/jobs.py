@@ -85,9 +85,20 @@ def train_own(
     return path, trained
 
 
-def _trained(path: Path, run: RunConfig, images: data.ImageData, seeds: Sequence[int], **how: bool) -> training.Trained:
+def _trained(
+    path: Path,
+    run: RunConfig,
+    images: data.ImageData,
+    seeds: Sequence[int],
+    *,
+    keep_trajectory: bool = False,
+    progress: bool = False,
+) -> training.Trained:
     """Trains, or goes on from the checkpoint of the run file."""
-    return training.train(run, images, seeds=seeds, checkpoint=files.unfinished(path), **how)
+    checkpoint = files.unfinished(path)
+    return training.train(
+        run, images, seeds=seeds, checkpoint=checkpoint, keep_trajectory=keep_trajectory, progress=progress
+    )
 
 
 def measure(job: Job, folder: str | Path, *, progress: bool = False, redo: bool = False) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from patchscape.circuit import ansatz
 from patchscape.circuit.derivatives import circuit_jacobian
 from patchscape.config import ModelConfig
-from patchscape.curvature import exact, full_data, measures
+from patchscape.curvature import estimates, exact, full_data, measures
 from patchscape.learning import model
 from patchscape.numerics import spectra
 from patchscape.store import files, records
@@ -23,7 +23,7 @@ from patchscape.store.grids import Job
 from patchscape.study import by_seed, jobs
 
 DRAWS = 5  # ours
-IMAGES = 300  # ours: the first images, at most: as many as the laptop grid has
+IMAGES = 300  # ours: as many as the laptop grid has
 
 
 class Jacobians(NamedTuple):
@@ -56,7 +56,8 @@ def make(
         out: folder of the files.
         seeds: which seeds; None is all of them.
         draws: of the blocks.
-        images: the first training images that the Gauss-Newton matrix is over.
+        images: use at most so many training images, those with the largest impurity. The Gauss-Newton matrix is then
+            the part of the mean over all images that they make, which `impurity_kept` is the share of.
         progress: show a progress bar.
 
     Returns:
@@ -69,13 +70,15 @@ def make(
 
     def prepare(record: records.Record) -> Callable[[int], by_seed.Columns]:
         data = jobs.images_of(record)
-        angles, labels = data.train_angles[:images], data.train_labels[:images]
-        loss = full_data.FullDataLoss(cfg, angles, labels)
+        loss = full_data.FullDataLoss(cfg, data.train_angles, data.train_labels)
 
         def of_seed(number: int) -> by_seed.Columns:
             params = files.minimum(record, number)
             probabilities = loss.probabilities(model.flatten(params))
-            return at(cfg, params, record.meta["seeds"][number], angles, probabilities, draws)
+            used, kept = estimates.least_certain(probabilities, images)
+            seed, angles = record.meta["seeds"][number], data.train_angles[used]
+            columns = at(cfg, params, seed, angles, probabilities[used], draws, of=len(probabilities))
+            return columns | ({"impurity_kept": np.array(kept)} if len(used) < len(probabilities) else {})
 
         return of_seed
 
@@ -91,6 +94,7 @@ def at(
     angles: np.ndarray,
     probabilities: np.ndarray,
     draws: int,
+    of: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Measures trained, initial and redrawn blocks at one minimum.
 
@@ -101,6 +105,7 @@ def at(
         angles: (N, side, side) in rad.
         probabilities: (N, C), the model's at the minimum: those of every row.
         draws: D.
+        of: the mean is over so many images, of which those given are all that count; None: over those given.
 
     Returns:
         Columns as `measure` has them, with a leading axis: trained, start, D redrawn.
@@ -114,7 +119,7 @@ def at(
     for number, row in enumerate(rows):
         derivatives = jacobians(cfg, row, angles) if number else trained
         moved = np.sqrt(np.mean(np.square(row["phi"] - here["phi"])))
-        columns = measure(cfg, derivatives, probabilities) | alignment(derivatives, trained)
+        columns = measure(cfg, derivatives, probabilities, of) | alignment(derivatives, trained)
         found.append(columns | {"distance": moved})
     return {name: np.stack([columns[name] for columns in found]) for name in found[0]}
 
@@ -142,20 +147,23 @@ def jacobians(cfg: ModelConfig, params: model.Params, angles: np.ndarray) -> Jac
     return Jacobians(of_phi, of_bias)
 
 
-def measure(cfg: ModelConfig, found: Jacobians, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+def measure(
+    cfg: ModelConfig, found: Jacobians, probabilities: np.ndarray, of: int | None = None
+) -> dict[str, np.ndarray]:
     """Measures the Gauss-Newton matrix G = X^T X of the mean cross-entropy for given derivatives and predictions.
 
     Args:
         cfg: the model.
         found: derivatives.
         probabilities: (N, C).
+        of: the mean is over so many images; None is N.
 
     Returns:
         Columns: `eigenvalues` and `eigenvalues_phi` (TOP,), the largest of G on all parameters and on phi;
         `gauss_newton_blocks` (n,), the largest of each circuit's block; `gauss_newton_bias`, the largest on the bias;
         `trace_phi` and `trace_bias`. All in nats per rad^2; NaN on the bias without one.
     """
-    root = (exact.root(probabilities) / np.sqrt(len(probabilities))).astype(np.float32)
+    root = (exact.root(probabilities) / np.sqrt(of or len(probabilities))).astype(np.float32)
     rows = len(probabilities) * cfg.n_classes
     phi = np.matmul(root, found.phi.reshape(*found.phi.shape[:2], -1)).reshape(rows, cfg.n_patches, -1)
     bias = None if found.bias is None else np.matmul(root, found.bias).reshape(rows, -1)

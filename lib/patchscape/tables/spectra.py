@@ -159,8 +159,9 @@ def redrawn(folder: str | Path | None = None) -> pd.DataFrame:
         One row per seed and draw: n_patches, depth, seed, blocks ("trained", "start" or "redrawn"), and of the
         Gauss-Newton matrix with the predictions of the trained model: lambda_max and lambda_max_phi (on all parameters
         and on phi), lambda_max_bias, trace_phi, trace_bias (nats per rad^2), coherence, outliers and gap (of the
-        eigenvalues on all parameters); and jacobian_cosine, kernel_alignment and distance (rad) from the trained
-        blocks. Empty if nothing is stored.
+        eigenvalues on all parameters); jacobian_cosine, kernel_alignment and distance (rad) from the trained
+        blocks; and kept, the share of the impurity of all training images that the images used have. Empty if
+        nothing is stored.
 
     Raises:
         ValueError: if a file is damaged.
@@ -170,11 +171,12 @@ def redrawn(folder: str | Path | None = None) -> pd.DataFrame:
     for path in sorted(where.glob("*.safetensors")):
         arrays, meta = records.read(path)
         cfg = RunConfig(**meta["run"]).model
+        kept = arrays.pop("impurity_kept", np.ones(len(meta["seeds"])))
         for i, seed in enumerate(meta["seeds"]):
             for draw, values in enumerate(arrays["eigenvalues"][i]):
                 at = {name: value[i, draw] for name, value in arrays.items()}
                 count = outliers.count_outliers(values[: columns.LEADING], candidates=columns.LEADING - 1)
-                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "seed": seed}
+                row = {"n_patches": cfg.n_patches, "depth": cfg.depth, "seed": seed, "kept": kept[i]}
                 row |= {"blocks": (*columns.BLOCKS, "redrawn")[min(draw, len(columns.BLOCKS))]}
                 row |= {"lambda_max": values[0], "lambda_max_phi": at["eigenvalues_phi"][0]}
                 row |= {"lambda_max_bias": at["gauss_newton_bias"]}
