@@ -8,7 +8,7 @@ from pathlib import Path
 
 import browser
 import build_book
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 FOOTER = (
@@ -25,6 +25,24 @@ PAPER = {
     "tagged": True,
     "outline": True,
 }
+
+# Paper cannot be clicked on, and nothing reruns there.
+PREPARE = """() => {
+  for (const fold of document.querySelectorAll('.toggle-hidden')) fold.classList.remove('toggle-hidden');
+  for (const cell of document.querySelectorAll('.tag_parameters')) cell.remove();
+  for (const chapter of document.querySelectorAll('article > section > section')) chapter.style.breakBefore = 'page';
+}"""
+
+
+def prepare(page: Page) -> None:
+    """Makes the one page of all pages a book: proofs and answers unfolded, no parameters, chapters on new pages.
+
+    Args:
+        page: shows what the builder singlehtml has written.
+    """
+    browser.wait_for_formulas(page, timeout=120_000)
+    page.wait_for_function("() => document.querySelector('.toggle-button')")  # folding has been set up
+    page.evaluate(PREPARE)
 
 
 def main() -> int:
@@ -44,7 +62,7 @@ def main() -> int:
         chromium = browser.launch(playwright)
         page = chromium.new_context(offline=True, viewport={"width": 794, "height": 1123}).new_page()
         page.goto((build_book.NEW / "singlehtml" / "index.html").as_uri())
-        browser.wait_for_formulas(page, timeout=120_000)
+        prepare(page)
         browser.settle(page)
         page.pdf(path=out.with_suffix(".part"), **PAPER)
         chromium.close()

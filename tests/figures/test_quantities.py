@@ -175,6 +175,9 @@ CASES = {
         {"n_patches": 4, "depth": 2, "seed": 0, "quantity": list(figures.REDRAWN), "low": 0.9, "high": 1.1,
          "ratio": [1.1, 1.2, 1.3, 1.4, 1.5]})), {
         0: ([0, 1, 2, 3, 4], [1.1, 1.2, 1.3, 1.4, 1.5], "", "trained blocks / redrawn blocks")}),
+    "at_equal_losses": (lambda: figures.at_equal_losses(pd.DataFrame({"preset": [1, 1, 0.2, 0.2],
+        "n_patches": [4, 9, 4, 9], "depth": 2, "lambda_max": [8.0, 4.0, 6.0, 3.0]}), "lambda_max"), {
+        0: ([4, 9], [8, 4], "number of patches", "(nats / rad$^2$)"), 1: ([4, 9], [6, 3], "number of patches", "")}),
     "proof_slack": (lambda: figures.proof_slack(RUNS[RUNS.n_patches == 4]), {
         0: ([0, 2, 5], [1, 14 / 11, 17 / 11], "", f"value / ${LAMBDA}")}),
     "cost_model": (lambda: figures.cost_model(

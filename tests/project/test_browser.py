@@ -6,8 +6,10 @@ import sys
 
 import book_pages
 import book_site
+import build_book
 import check_book
 import pandas as pd
+import print_book
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from cases import ROOT
@@ -235,3 +237,13 @@ def test_the_whole_book_prints_to_one_file(browser):
     printed = (ROOT / "out" / "patchscape.pdf").read_bytes()
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 50
+    page = browser.new_page()
+    page.goto((build_book.NEW / "singlehtml" / "index.html").as_uri())
+    print_book.prepare(page)
+    assert page.locator("article h2 > .section-number").all_inner_texts() == [f"{i}." for i in range(1, 11)]
+    assert page.locator(".tag_parameters").count() == 0
+    folds = page.locator(".admonition.dropdown > p:last-child")
+    assert folds.count() > 10
+    shown = "all => all.every(e => e.checkVisibility({visibilityProperty: true, opacityProperty: true}))"
+    assert folds.evaluate_all(shown)
+    page.close()

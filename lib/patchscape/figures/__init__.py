@@ -25,6 +25,7 @@ from patchscape.figures.bound import (
     scaling_law,
 )
 from patchscape.figures.controls import (
+    at_equal_losses,
     bound_stored,
     checkpoint_and_refined,
     generalisation,
@@ -80,6 +81,7 @@ __all__ = [
     "against_published",
     "against_redrawn",
     "as_expected",
+    "at_equal_losses",
     "block_idea",
     "block_matrix",
     "block_structure",

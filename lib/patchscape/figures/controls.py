@@ -103,6 +103,35 @@ def runs_against(
     return fig
 
 
+def at_equal_losses(table: pd.DataFrame, y: str) -> Figure:
+    """Draws the curvature of runs where they pass preset losses, against the number of patches.
+
+    Args:
+        table: from `tables.matched.table`.
+        y: column.
+
+    Returns:
+        The figure, a panel for each loss: every run as a dot; geometric mean and standard deviation over learning rates
+        and seeds.
+    """
+    presets, places = sorted(table.preset.unique(), reverse=True), sorted(table.n_patches.unique())
+    fig, axes = plt.subplots(1, len(presets), figsize=(WIDTH, 3.4), sharey=True, squeeze=False)
+    for ax, preset in zip(axes[0], presets, strict=True):
+        rows = table[table.preset == preset].dropna(subset=[y])
+        _dots(ax, rows, "n_patches", y, "depth", {})
+        n = np.array(places, float)
+        first = rows[rows.n_patches == n[0]].groupby("depth")[y].agg(gmean).max()
+        ax.plot(n, first * n[0] / n, "--", color=INK, lw=1)
+        ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"], title=f"loss {preset:g} nats")
+        ax.set_xticks(places, [str(place) for place in places])
+        ax.xaxis.set_minor_locator(NullLocator())
+        decades(ax.yaxis)
+    axes[0, 0].set_ylabel(LABELS.get(y, y))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, title="depth $d$", loc="outside lower center", ncols=len(labels))
+    return fig
+
+
 def with_published(table: pd.DataFrame, published: pd.DataFrame, quantity: str = "lambda_max") -> Figure:
     """Draws the eigenvalue against patches for every depth, our runs beside the published ones.
 
