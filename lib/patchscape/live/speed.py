@@ -135,9 +135,7 @@ SIMULATORS = {
     "catalyst": "Catalyst, gate by gate",
     "jax_gates": "JAX, gate by gate",
     "torchquantum": "TorchQuantum, gate by gate",
-    "plain_jax": "JAX, gate by gate",  # the same, in older results
     "lightning": "lightning.qubit from Python, gate by gate",
-    "default_qubit": "default.qubit unrolled, gate by gate",
     "ablation:real_basis": "complex blocks and states",
     "ablation:small_products": "a layer as one large product",
     "ablation:block_derivative": "blocks differentiated layer by layer",
