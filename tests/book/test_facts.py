@@ -18,6 +18,7 @@ def book(monkeypatch):
     return chapters.Chapter("04_hessian", {"depth": 4})
 
 
+@pytest.mark.book
 def test_a_number_of_the_book_has_not_moved():
     moved = golden_facts.moved(golden_facts.golden(), golden_facts.of_the_book())
     assert not moved, "\n".join([*moved, "If that is right: python tools/golden_facts.py"])

@@ -35,6 +35,7 @@ def random_layers():
     return odd, found
 
 
+@pytest.mark.slow
 def test_a_layer_is_the_markov_chain_of_random_layers(random_layers):
     odd, found = random_layers
     whole = np.zeros((256, len(odd)))
@@ -48,6 +49,7 @@ def test_a_layer_is_the_markov_chain_of_random_layers(random_layers):
     assert np.abs(squares.mean(0) - chain.T).max() > 0.1  # the check can fail
 
 
+@pytest.mark.slow
 def test_products_of_different_coefficients_have_mean_zero(random_layers):
     _, found = random_layers
     start = found[:, :, 3]
@@ -57,6 +59,7 @@ def test_products_of_different_coefficients_have_mean_zero(random_layers):
     assert np.all(np.abs(products.mean(0)) < 5.5 * error + 1e-12, where=away)
 
 
+@pytest.mark.slow
 def test_the_second_eigenvalue_is_that_of_the_dense_chain(random_layers):
     odd, found = random_layers
     for q, numbers in ((4, odd), (6, _strings_numbers(6))):

@@ -30,6 +30,7 @@ def test_the_design_crosses_patches_depths_and_rates_and_differs_in_nothing_else
     assert list(matched.LOSSES) == sorted(matched.LOSSES, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_run_is_looked_at_where_its_loss_is_nearest_to_the_preset_one(stored):
     arrays, _ = records.read(stored)
     curves = training.train(RUN, data.load_run(RUN), seeds=[0, 1]).train_loss
@@ -43,6 +44,7 @@ def test_a_run_is_looked_at_where_its_loss_is_nearest_to_the_preset_one(stored):
     assert np.isnan(arrays["lambda_max"][:, 2]).all()
 
 
+@pytest.mark.slow
 def test_curvature_there_is_that_of_the_dense_matrices(stored):
     images, cfg = data.load_run(RUN), RUN.model
     (passing, *_), _ = matched.passings(RUN, images, [0, 1], LOSSES[:1])
@@ -75,6 +77,7 @@ def test_training_ends_when_all_losses_are_passed():
     np.testing.assert_array_equal(trained.train_loss, whole.train_loss[:, :3])
 
 
+@pytest.mark.slow
 def test_a_stored_file_stays_and_other_losses_are_refused(stored):
     before = stored.read_bytes()
     assert matched.make(RUN, stored.parent, seeds=(0, 1), losses=LOSSES) == stored
@@ -83,6 +86,7 @@ def test_a_stored_file_stays_and_other_losses_are_refused(stored):
         matched.make(RUN, stored.parent, seeds=(0, 1), losses=LOSSES[:2])
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_run_and_loss(stored):
     table = tables.matched.table(stored.parent)
     assert len(table) == 2 * len(LOSSES)
