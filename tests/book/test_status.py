@@ -50,9 +50,7 @@ def test_every_named_source_exists(figures):
 
 
 def test_no_chapter_calls_a_reader_that_is_not_known():
-    of_tables = {
-        f"tables.runs.{name}" for name in ("vary", "with_law", "with_factors", "kinds_of_runs", "matched_losses")
-    }
+    of_tables = {f"tables.runs.{name}" for name in ("vary", "with_law", "with_factors", "kinds_of_runs")}
     known = {*status._READERS, *status._GRID_READERS, *of_tables}
     known |= {"tables.landscapes.step_lengths", "tables.spectra.against_redrawn", "tables.spectra.leading_part"}
     for path in chapters.find_chapters(ROOT / "chapters").values():

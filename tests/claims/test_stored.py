@@ -161,17 +161,6 @@ def test_every_stored_run_is_of_one_kind_and_the_law_has_only_the_papers_logits(
     assert law.n_patches.min() > 1
 
 
-def test_pairs_at_matched_loss_differ_in_size_and_end_at_nearly_equal_losses():
-    _, law = tables.runs.kinds_of_runs(tables.runs.table(["laptop", "controls"]))
-    pairs = tables.runs.matched_losses(law, within=1.5)
-    assert len(pairs) > 1
-    for pair in pairs.itertuples():
-        assert pair.first[:2] != pair.second[:2]
-        assert 1 / 1.5 < pair.loss_factor.value < 1.5
-        assert pair.angles_per_patch >= 1
-        assert pair.lambda_max.n == len(grids.SEEDS)
-
-
 def test_ensembles_lower_the_loss_where_the_protocol_is_the_papers_and_gain_accuracy_on_average_there_only():
     """The verdict of the chapter on the landscape, over what is stored."""
     whole = tables.published.side_by_side().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])

@@ -124,13 +124,3 @@ def test_runs_are_told_apart_by_the_one_field_that_differs_from_the_baseline():
     assert sorted(kinds["other learning rates"].learning_rate.unique()) == [0.01, 0.04]
     assert kinds["one circuit"].n_patches.unique() == [1]
     assert len(fitted) == len(kinds["grid"]) + len(kinds["other learning rates"])
-
-
-def test_configurations_are_matched_if_their_losses_are_within_the_ratio():
-    rows = runs.with_law(several(n_patches=[4, 9]))  # loss factors 0.095 and 0.181
-    assert runs.matched_losses(rows, within=1.5).empty
-    (pair,) = runs.matched_losses(rows, within=2.0).to_dict("records")
-    assert (pair["first"][0], pair["second"][0]) == (4, 9)  # more angles per patch first
-    assert pair["angles_per_patch"] == pytest.approx(9 / 4)
-    assert pair["loss_factor"].value == pytest.approx((1 - np.exp(-0.1)) / (1 - np.exp(-0.2)))
-    assert pair["lambda_max"].value == pytest.approx(1)

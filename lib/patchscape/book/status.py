@@ -17,6 +17,7 @@ _RUNS = {"paper", *(f"published/{name}.csv" for name in ("minima", "eigenvalues"
 _READERS = {
     "beyond.read_or_train": {"beyond"},
     "tables.beyond.table": {"beyond"},
+    "tables.matched.table": {"matched"},
     "sweeps.hessian_sweep": {"chapters"},
     "sweeps.train_or_read": {"chapters"},
     "tables.published.eigenvalues": {"published/eigenvalues.csv"},

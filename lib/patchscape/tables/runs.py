@@ -1,6 +1,5 @@
 """Tables of the stored results."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ import pandas as pd
 
 from patchscape import law
 from patchscape.config import RunConfig
-from patchscape.numerics import statistics
 from patchscape.store import files, grids, records
 from patchscape.store.files import OWN, folder_of
 
@@ -247,32 +245,3 @@ def kinds_of_runs(table: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.Data
         "one circuit": vary(every, "depth", n_patches=1),
     }
     return {name: rows for name, rows in (of_the_law | others).items() if len(rows)}, pd.concat(of_the_law.values())
-
-
-def matched_losses(rows: pd.DataFrame, within: float = 1.5) -> pd.DataFrame:
-    """Compares configurations of different n or depth that end, with learning rates of their own, at nearly equal loss.
-
-    Args:
-        rows: as from `kinds_of_runs`.
-        within: largest ratio of the geometric mean loss factors 1 - exp(-L) of two configurations.
-
-    Returns:
-        One row per pair, the one with more angles per patch first: first and second (n, depth, learning rate), and the
-        ratios of the first to the second: loss_factor and lambda_max (`statistics.Estimate`, paired by seed) and
-        angles_per_patch (m / n).
-    """
-    size = ["n_patches", "depth", "learning_rate"]
-    groups = {key: group for key, group in rows.groupby(size)}
-    levels = {key: np.log(rows.loss_factor).mean() for key, rows in groups.items()}
-    share = {key: (rows.angles / rows.n_patches).iloc[0] for key, rows in groups.items()}
-    found = []
-    for pair in itertools.combinations(groups, 2):
-        first, second = sorted(pair, key=share.__getitem__, reverse=True)
-        if first[:2] == second[:2] or abs(levels[first] - levels[second]) > np.log(within):
-            continue
-        both = pd.concat([groups[first], groups[second]])
-        is_first = pd.Series(np.arange(len(both)) < len(groups[first]), both.index)
-        row = {"first": first, "second": second, "angles_per_patch": share[first] / share[second]}
-        ratios = {name: statistics.ratio(both, name, is_first, ~is_first) for name in ("loss_factor", "lambda_max")}
-        found.append(row | ratios)
-    return pd.DataFrame(found)
