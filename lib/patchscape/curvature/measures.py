@@ -91,21 +91,22 @@ def gauss_newton(point: Point, *, seed: int = 0) -> dict[str, Any]:
     return _largest("gauss_newton", point.gauss_newton, len(point.gradient), seed)
 
 
-def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0) -> dict[str, Any]:
+def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0, on_bias: bool = True) -> dict[str, Any]:
     """Largest eigenvalues on phi alone, the shared bias held fixed, and on the bias alone.
 
     Args:
         cfg: the model.
         point: from `FullDataLoss.at`.
         seed: of the random start.
+        on_bias: measure on the bias too, if there is one.
 
     Returns:
-        Columns lambda_max_phi, gauss_newton_phi and, with a shared bias, gauss_newton_bias, with their residuals.
+        Columns lambda_max_phi, gauss_newton_phi and, on the bias, gauss_newton_bias, with their residuals.
     """
     columns: dict[str, Any] = {}
     at = cfg.layout
     parts = [("lambda_max_phi", point.hessian, at.phi), ("gauss_newton_phi", point.gauss_newton, at.phi)]
-    if cfg.shared_bias:
+    if cfg.shared_bias and on_bias:
         parts.append(("gauss_newton_bias", point.gauss_newton, at.bias))
     for name, matvec, part in parts:
         columns |= _largest(name, _part(matvec, cfg.n_params, part), part.stop - part.start, seed)

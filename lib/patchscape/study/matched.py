@@ -92,11 +92,11 @@ def at(loss: full_data.FullDataLoss, images: data.ImageData, params: model.Param
     cfg, flat = loss.cfg, model.flatten(params)
     point = loss.at(flat)
     whole, _ = measures.spectrum(cfg, point.gradient, point.hessian, top=1, bottom=0)
-    phi = measures.without_bias(cfg, point)
+    phi = measures.without_bias(cfg, point, on_bias=False)
     expected = measures.expected(cfg, params, images.train_angles, loss.probabilities(flat))
-    kept = {name: phi[name] for name in phi if name.startswith(("lambda_max_phi", "gauss_newton_phi"))}
-    kept |= {name: whole[name] for name in ("lambda_max", "lambda_max_residual")}
-    return kept | {
+    return phi | {
+        "lambda_max": whole["lambda_max"],
+        "lambda_max_residual": whole["lambda_max_residual"],
         "impurity": expected["impurity"],
         "expected_lambda_max": expected["expected_all"][0],
         "expected_phi": expected["expected_phi"][0],
