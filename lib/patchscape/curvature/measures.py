@@ -1,5 +1,6 @@
 """What is measured at one point of parameter space: spectra, blocks, traces, overlaps, and the refined minimum."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ TOLERANCE = 1e-3  # author's code: PyHessian's tolerance; here on the residual
 MAX_STEPS = 40  # ours: most products for one largest eigenvalue
 PROBES = 16  # ours: random vectors for one trace
 TOLERANCE_BLOCKS = 3e-2  # ours: residual of the largest eigenvalue of each circuit's block, relative
+PARTS = ("lambda_max_phi", "gauss_newton_phi", "gauss_newton_bias")  # H and G on phi, G on the bias
 REFINE_STEPS = 60  # ours: most steps of `refine`
 REFINE_RATE = 4e-3  # ours: its first learning rate
 REFINE_FALL = 100  # ours: `refine` ends when the gradient norm has fallen so many times
@@ -91,25 +93,24 @@ def gauss_newton(point: Point, *, seed: int = 0) -> dict[str, Any]:
     return _largest("gauss_newton", point.gauss_newton, len(point.gradient), seed)
 
 
-def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0, on_bias: bool = True) -> dict[str, Any]:
+def without_bias(cfg: ModelConfig, point: Point, *, seed: int = 0, names: Sequence[str] = PARTS) -> dict[str, Any]:
     """Largest eigenvalues on phi alone, the shared bias held fixed, and on the bias alone.
 
     Args:
         cfg: the model.
         point: from `FullDataLoss.at`.
         seed: of the random start.
-        on_bias: measure on the bias too, if there is one.
+        names: what to measure, of `PARTS`; nothing is on the bias without one.
 
     Returns:
-        Columns lambda_max_phi, gauss_newton_phi and, on the bias, gauss_newton_bias, with their residuals.
+        Columns of those names with their residuals, in nats per rad^2.
     """
     columns: dict[str, Any] = {}
-    at = cfg.layout
-    parts = [("lambda_max_phi", point.hessian, at.phi), ("gauss_newton_phi", point.gauss_newton, at.phi)]
-    if cfg.shared_bias and on_bias:
-        parts.append(("gauss_newton_bias", point.gauss_newton, at.bias))
-    for name, matvec, part in parts:
-        columns |= _largest(name, _part(matvec, cfg.n_params, part), part.stop - part.start, seed)
+    for name in names:
+        part = cfg.layout.bias if name == "gauss_newton_bias" else cfg.layout.phi
+        if part.stop > part.start:
+            matvec = point.hessian if name == "lambda_max_phi" else point.gauss_newton
+            columns |= _largest(name, _part(matvec, cfg.n_params, part), part.stop - part.start, seed)
     return columns
 
 

@@ -171,8 +171,8 @@ impurity_kept | | 1 | where images are left out: share of the impurity of all th
     "matched": _columns("""
 epoch | L | 1 | the end of which is nearest to the preset loss, from 0; -1: the run does not get there
 train_loss | L | nats | there, over all training images
-lambda_max, lambda_max_phi, gauss_newton_phi | L | nats/rad² | largest eigenvalues there: of H, of H on phi, of G on phi
-lambda_max_residual, lambda_max_phi_residual, gauss_newton_phi_residual | L | nats/rad² | their residuals
+lambda_max, lambda_max_phi | L | nats/rad² | largest eigenvalues of H there, on all parameters and on phi
+lambda_max_residual, lambda_max_phi_residual | L | nats/rad² | their residuals
 impurity | L | 1 | mean Gini impurity of the probabilities
 expected_lambda_max, expected_phi | L | nats/rad² | largest eigenvalue of G that E2 expects, and on phi
 """),

@@ -86,13 +86,13 @@ def at(loss: full_data.FullDataLoss, images: data.ImageData, params: model.Param
         params: as from `model.init`.
 
     Returns:
-        Columns lambda_max, lambda_max_phi, gauss_newton_phi with residuals, impurity, expected_lambda_max and
-        expected_phi, as data/results/README.md explains them.
+        Columns lambda_max and lambda_max_phi with residuals, impurity, expected_lambda_max and expected_phi, as
+        data/results/README.md explains them.
     """
     cfg, flat = loss.cfg, model.flatten(params)
     point = loss.at(flat)
     whole, _ = measures.spectrum(cfg, point.gradient, point.hessian, top=1, bottom=0)
-    phi = measures.without_bias(cfg, point, on_bias=False)
+    phi = measures.without_bias(cfg, point, names=["lambda_max_phi"])
     expected = measures.expected(cfg, params, images.train_angles, loss.probabilities(flat))
     return phi | {
         "lambda_max": whole["lambda_max"],
