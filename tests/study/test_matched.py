@@ -55,7 +55,6 @@ def test_curvature_there_is_that_of_the_dense_matrices(stored):
     values = {
         "lambda_max": dense["H"],
         "lambda_max_phi": dense["H"][phi, phi],
-        "gauss_newton_phi": dense["G"][phi, phi],
     }
     for name, matrix in values.items():
         assert found[name] == pytest.approx(np.linalg.eigvalsh(matrix)[-1], rel=3e-3)
