@@ -24,9 +24,9 @@ COMPUTED = (
     *("s-size", "s-classes", "s-count", "s-images", "s-gap", "s-loss", "s-top", "s-low", "s-gradient", "s-flat*"),
     *("s-share", "s-overlap", "s-beyond", "s-chance", "s-trace*", "s-steps", "s-hits-*", "s-runs", "c-copies"),
     *("p-live-images", "p-live-products", "p-live-residual", "p-live-top", "v-home-difference", "v-qnode-*"),
-    *("b-again-live", "b-exact", "b-shots", "h-again-*", "l-images", "l-worst", "l-median", "l-ends-*", "l-null-*"),
+    *("b-again-live", "b-exact", "b-scatter-*", "h-again-*", "l-images", "l-worst", "l-median", "l-ends-*", "l-null-*"),
 )
-TIMED = ("v-rate", "v-gap", "v-images")  # not kept either: times on the machine that builds the book
+TIMED = ("v-rate", "v-gap", "v-images", "v-deeper-measured")  # nor times on the machine that builds the book
 
 Facts = dict[str, dict[str, str]]
 
