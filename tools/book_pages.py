@@ -22,7 +22,7 @@ DATA = "_data"  # folder of the figures' numbers beside the pages
 TABLE = "text/csv"  # what `patchscape.figures.save` leaves with a figure in a notebook, beside the pieces (`tiles`)
 FULL = 728  # px, width of a figure on a wide page
 NARROW = 0.28  # of that: two columns of panels fit on a phone if none is wider
-CARDS = 4  # columns, from which on a table with words in it is too wide for a phone
+CARDS = "verdict"  # a table with a column of this name has rows too wide for a phone, where they become cards
 WITHOUT_TIME = {"references", "status"}
 _report_unhandled = NbElementRenderer.render_unhandled
 
@@ -152,19 +152,17 @@ def _percent(part: float, whole: float) -> str:
 
 
 def label_cells(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Puts into every cell of a wide table the name of its column, which only the cards on a phone show."""
+    """Puts into the cells of a table of verdicts the names of their columns, which only its cards on a phone show."""
     if app.builder.format != "html":
         return
     for table in doctree.findall(nodes.table):
-        heads, rows = (list(table.findall(kind)) for kind in (nodes.thead, nodes.tbody))
-        names = [entry for head in heads for entry in head.findall(nodes.entry)]
-        if len(names) < CARDS or not all(name.astext() for name in names):
+        names = [name.astext() for head in table.findall(nodes.thead) for name in head.findall(nodes.entry)]
+        if CARDS not in names:
             continue
         table["classes"].append("cards")
-        for row in (row for body in rows for row in body.findall(nodes.row)):
-            for name, entry in list(zip(names, row.findall(nodes.entry), strict=True))[1:]:
-                words = [child.deepcopy() for part in name.findall(nodes.paragraph) for child in part.children]
-                entry.insert(0, nodes.paragraph("", "", *words, classes=["card-label"]))
+        for row in next(table.findall(nodes.tbody)).findall(nodes.row):
+            for name, cell in list(zip(names, row.findall(nodes.entry), strict=True))[1:]:
+                cell.insert(0, nodes.paragraph("", name, classes=["card-label"]))
 
 
 def mend_roles(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

@@ -54,9 +54,12 @@ def cut(fig: Figure) -> Cut:
     for (box, axes), (left, right) in zip(columns, edges, strict=True):
         tile = [piece(left, right, band)]
         for (other, theirs), (start, _) in zip(columns, edges, strict=True):
-            if other.x0 < box.x0 and any(_numbered_by(ax, by) for ax in axes for by in theirs):
-                spines = min(ax.get_position().x0 for ax in theirs)
-                tile = [piece(start, spines - _OUTWARD / width, band), tile[-1]]
+            pairs = [(ax, by) for ax in axes for by in theirs if other.x0 < box.x0 and _numbered_by(ax, by)]
+            if pairs:
+                if all(ax.get_ylabel() == by.get_ylabel() for ax, by in pairs):  # once is enough
+                    left = min(ax.get_position().x0 for ax in axes) - _OUTWARD / width
+                spines = min(by.get_position().x0 for by in theirs) - _OUTWARD / width
+                tile = [piece(start, spines, band), piece(left, right, band)]
         panels.append(tile)
     above: list[list[Piece]] = []
     below: list[list[Piece]] = []
@@ -104,6 +107,9 @@ def _entries(legend: Legend, fig: Figure) -> list[Bbox]:
     """Columns of a legend; one if it has a title, which stands over all of them."""
     if legend.get_title().get_text():
         return [_box(legend, fig)]
-    pairs = zip(legend.legend_handles, legend.get_texts(), strict=True)
-    boxes = [Bbox.union([_box(artist, fig) for artist in pair if artist is not None]) for pair in pairs]
+    room = legend.handlelength + legend.handletextpad  # of the handle on the left, in sizes of the letters
+    boxes = []
+    for text in legend.get_texts():
+        box, size = _box(text, fig), text.get_fontsize() / 72 / fig.get_figwidth()
+        boxes.append(Bbox.from_extents(box.x0 - room * size, box.y0, box.x1, box.y1))
     return [box for box, _ in _columns([(box, []) for box in boxes])]
