@@ -1,20 +1,12 @@
 // What is wider than its column (on a phone) scrolls in its own box. Such a box can be reached by keyboard, and
 // data-more says on which sides there is more: custom.css lets it fade out there.
-document.addEventListener("DOMContentLoaded", () => {
-  for (const image of document.querySelectorAll(".bd-article .cell_output figure > img")) {
-    const box = document.createElement("div"); // the image scrolls, its caption stays
-    box.className = "figure-box";
-    image.replaceWith(box);
-    box.append(image);
-  }
-});
 window.addEventListener("load", async () => {
   if (window.MathJax?.startup) await window.MathJax.startup.promise;
   for (const formula of document.querySelectorAll("mjx-container:not([display])")) {
     const column = formula.closest("p, li, td, dd, blockquote, div");
     if (column && formula.scrollWidth > column.clientWidth) formula.classList.add("wide-math");
   }
-  const boxes = ["pre", "table", "div.math", ".cell_output", ".output", ".figure-box", ".pst-scrollable-table-container"];
+  const boxes = ["pre", "table", "div.math", ".cell_output", ".output", ".pst-scrollable-table-container"];
   const selector = [".wide-math", ...boxes.map((box) => `.bd-article ${box}`)].join(", ");
   const look = (box) => {
     const hidden = box.scrollWidth - box.clientWidth;

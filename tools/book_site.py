@@ -1,7 +1,7 @@
-"""Sphinx extension: what search engines read, a page for addresses that lead nowhere, and the search of the book.
+"""Sphinx extension: what search engines and other sites read, a page for lost readers, and the search of the book.
 
-Descriptions and titles need nothing; the map of the site and the links of the page 404 need the address of the site
-(`html_baseurl`), which `build_book` derives from that of the repository.
+Descriptions and titles need nothing; the map of the site, the picture that other sites show with a link, and the links
+of the page 404 need the address of the site (`html_baseurl`), which `build_book` derives from that of the repository.
 """
 
 import re
@@ -16,8 +16,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.search import IndexBuilder
 
+from patchscape.figures import front
+
 LONGEST = 200  # characters of a description: search engines show no more
 SYMBOLS = {"lambda": "λ", "propto": "∝", "approx": "≈", "times": "×", "le": "≤", "ge": "≥", "rho": "ρ", "phi": "φ"}
+CARD = "card.png"  # beside the pages
 LOST = (
     "<h1>There is no such page</h1><p>The address may be old or misspelt. "
     '<a href="index.html">The front page</a> leads to all others; <a href="search.html">the search</a> finds words.</p>'
@@ -69,12 +72,34 @@ def add_metadata(app: Sphinx, pagename: str, templatename: str, context: dict[st
         graph = {"site_name": escape(app.config.html_title), "type": "article", "title": title}
         graph |= {"description": escape(words)} if words else {}
         graph |= {"url": f"{site}{app.builder.get_target_uri(pagename)}"} if site else {}
+        picture = _picture(app) if site else None  # the address of a picture has to be a whole one
+        if picture is not None:
+            width, height = front.CARD
+            graph |= {"image": f"{site}{CARD}", "image:type": "image/png", "image:width": width, "image:height": height}
+            graph |= {"image:alt": escape(f"{app.config.html_title}. {picture.get('alt', '')}".strip())}
         tags = [f'<meta property="og:{name}" content="{text}" />' for name, text in graph.items()]
         tags += [f'<meta name="description" content="{escape(words)}" />'] if words else []
+        tags += ['<meta name="twitter:card" content="summary_large_image" />'] if picture is not None else []
     elif pagename == "404":
         tags = ['<meta name="robots" content="noindex" />']
         tags += [f'<base href="{escape(urlsplit(site).path)}" />'] if site else []  # it is shown under any address
     context["metatags"] = "\n".join([context.get("metatags", ""), *tags])
+
+
+def _picture(app: Sphinx) -> nodes.image | None:
+    """The picture of the first figure of the front page."""
+    front = app.env.get_doctree(app.config.root_doc)
+    return next((image for figure in front.findall(nodes.figure) for image in figure.findall(nodes.image)), None)
+
+
+def write_card(app: Sphinx, exception: Exception | None) -> None:
+    """Writes the picture that other sites show with a link to a page, if the address of the site is known."""
+    if exception or app.builder.name != "html" or not app.config.html_baseurl:
+        return
+    if picture := _picture(app):
+        words = description(app.env.get_doctree(app.config.root_doc))
+        made = front.card(Path(app.srcdir, picture["uri"]), app.config.html_title, words)
+        Path(app.outdir, CARD).write_bytes(made)
 
 
 def add_lost_page(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -115,4 +140,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", add_metadata)
     app.connect("html-collect-pages", add_lost_page)
     app.connect("build-finished", write_sitemap)
+    app.connect("build-finished", write_card)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

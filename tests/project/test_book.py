@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from io import BytesIO
 from types import SimpleNamespace
 
 import book_pages
@@ -13,14 +14,19 @@ import book_site
 import build_book
 import check_book
 import codemeta
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 import screenshots
 import serve_book
 import yaml
+from bs4 import BeautifulSoup
 from cases import ROOT
 from jupyter_cache import get_cache
 from myst_nb.core.render import MimeData
+
+from patchscape.figures import front, tiles
 
 HTML = ROOT / "_build" / "html"
 WORDS = "one two three four five six seven eight nine ten"
@@ -276,10 +282,15 @@ giraffe = 1
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Pages of a small book with the project's extensions for machines and previews, built twice."""
+    """Pages of a small book with the project's extensions for machines and previews, built twice.
+
+    And once more, without an address.
+    """
     folder = tmp_path_factory.mktemp("site")
+    (folder / "picture.png").write_bytes(_png(60, 30))
     (folder / "index.md").write_text(
-        f"# One\n\n{INDEX}\n{{ref}}`other` and {{ref}}`more`\n\n```{{toctree}}\n:hidden:\nother\n```\n"
+        f"# One\n\n{INDEX}\n{{ref}}`other` and {{ref}}`more`\n\n```{{toctree}}\n:hidden:\nother\n```\n\n"
+        "```{figure} picture.png\n:alt: Two < three\nA caption.\n```\n"
     )
     (folder / "other.md").write_text("(other)=\n# Two & three\n\nLess < more text.\n\n(more)=\n## More\n\nText.\n")
     (folder / "conf.py").write_text(
@@ -290,7 +301,8 @@ def site(tmp_path_factory):
         f"html_extra_path = [{str(ROOT / 'vendor')!r}]\n"
         "tippy_js = ['../tippy/popper.min.js', '../tippy/tippy.min.js']\n"
     )
-    for name, seed in (("first", "1"), ("second", "2")):  # sets have another order
+    nowhere = ["-D", "html_baseurl="]
+    for name, seed, more in (("first", "1", []), ("second", "2", []), ("nowhere", "1", nowhere)):  # sets: another order
         environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [
             sys.executable,
@@ -302,18 +314,27 @@ def site(tmp_path_factory):
             "html",
             "-d",
             str(folder / f"{name}-trees"),
+            *more,
         ]
         subprocess.run([*command, str(folder), str(folder / name)], check=True, env=environment, cwd=ROOT / "tools")
-    return folder / "first", folder / "second"
+    return folder / "first", folder / "second", folder / "nowhere"
+
+
+def _png(width, height):
+    file = BytesIO()
+    plt.imsave(file, np.zeros((height, width, 3)), format="png")
+    return file.getvalue()
+
+
+def _tags(page):
+    tags = check_book._soup(page).head.find_all("meta")
+    return {tag.get("property") or tag.get("name"): tag["content"] for tag in tags if tag.get("content")}
 
 
 @pytest.mark.slow
 def test_machines_find_titles_descriptions_and_every_page(site):
-    html, _ = site
-    head = check_book._soup(html / "index.html").head
-    content = {
-        tag.get("property") or tag.get("name"): tag["content"] for tag in head.find_all("meta") if tag.get("content")
-    }
+    html, *_ = site
+    content = _tags(html / "index.html")
     assert (
         content["description"]
         == content["og:description"]
@@ -329,6 +350,35 @@ def test_machines_find_titles_descriptions_and_every_page(site):
         "https://a.github.io/b/index.html",
         "https://a.github.io/b/other.html",
     ]
+
+
+@pytest.mark.slow
+def test_other_sites_get_a_picture_with_every_link(site):
+    html, *_ = site
+    for name in ("index.html", "other.html"):
+        content = _tags(html / name)
+        assert content["og:image"] == "https://a.github.io/b/card.png"
+        assert (content["og:image:width"], content["og:image:height"]) == ("1200", "630")
+        assert content["og:image:alt"] == "A book. Two < three"
+        assert content["twitter:card"] == "summary_large_image"
+    assert plt.imread(html / "card.png").shape[:2] == (630, 1200)
+
+
+@pytest.mark.slow
+def test_without_an_address_there_is_no_picture_for_other_sites(site):
+    *_, nowhere = site
+    content = _tags(nowhere / "index.html")
+    assert content["og:title"] == "One"
+    assert not [name for name in content if "image" in name or "twitter" in name]
+    assert not (nowhere / "card.png").exists()
+
+
+@pytest.mark.book
+def test_the_card_of_the_book_is_the_figure_of_its_front_page_and_light(html):
+    source = check_book._soup(html / "intro.html").select_one("#fig-main img")["src"]
+    first, second = (front.card(html / source, "A book", "One line.") for _ in range(2))
+    assert first == second
+    assert 30_000 < len(first) < 300_000
 
 
 @pytest.mark.slow
@@ -348,7 +398,7 @@ def test_the_search_knows_the_words_of_the_prose_and_not_those_of_the_code(site)
 
 @pytest.mark.slow
 def test_two_builds_are_the_same_and_keep_no_cache(site):
-    first, second = ({p.relative_to(html): p.read_bytes() for p in html.rglob("*") if p.is_file()} for html in site)
+    first, second = ({p.relative_to(html): p.read_bytes() for p in html.rglob("*") if p.is_file()} for html in site[:2])
     assert first == second
     assert any("tippy" in path.parts for path in first)
     assert not [path for path in first if "cache" in path.name]
@@ -378,13 +428,37 @@ def test_a_description_ends_with_a_word():
     assert text.endswith("word…")
 
 
-def test_the_numbers_of_a_figure_are_kept_under_its_label_until_its_page_is_read_again():
+def test_what_belongs_to_a_figure_is_kept_under_its_label_until_its_page_is_read_again():
     env = SimpleNamespace(docname="a")
+    cut = {"height": 0.5, "tiles": [[(0, 0, 1, 0.5)]]}
     for metadata in (FIGURE, {}):  # a picture without a label has no link
-        book_pages.keep_numbers(env, MimeData("text/csv", "x,y\n1,2\n", cell_metadata=metadata))
-    assert env.figure_numbers == {"a": {"fig-a": "x,y\n1,2\n"}}
-    book_pages.forget_numbers(None, env, "a")
-    assert env.figure_numbers == {}
+        for kind, content in (("text/csv", "x,y\n1,2\n"), (tiles.KIND, cut)):
+            book_pages.keep_output(env, MimeData(kind, content, cell_metadata=metadata))
+    assert env.figure_outputs == {"a": {"fig-a": {"text/csv": "x,y\n1,2\n", tiles.KIND: cut}}}
+    book_pages.forget_outputs(None, env, "a")
+    assert env.figure_outputs == {}
+
+
+def test_pieces_show_their_parts_of_the_picture_at_one_scale():
+    cut = {"height": 0.5, "tiles": [[(0.0, 0.0, 0.5, 0.4)], [(0.0, 0.0, 0.1, 0.4), (0.6, 0.0, 0.4, 0.4)]]}
+    link = BeautifulSoup(book_pages.pieces("a.png", cut), "html.parser").a
+    assert (link["href"], link["aria-hidden"], link["tabindex"]) == ("a.png", "true", "-1")
+    first, second = link.select(".figure-tile")
+    assert first["style"] == second["style"] == "width:min(100.00%,364px)"
+    looks = [dict(part.split(":") for part in span["style"].split(";")) for span in link.select(".figure-tile > span")]
+    assert [look["width"] for look in looks] == ["100.00%", "20.00%", "80.00%"]
+    assert [float(look["aspect-ratio"]) for look in looks] == [1.25, 0.25, 1.0]
+    # CSS: the position is the share of what is out of sight that lies on the left (on top), the size that of the whole
+    wanted = ["0.00% 0.00%/200.00% auto", "0.00% 0.00%/1000.00% auto", "100.00% 0.00%/250.00% auto"]
+    assert [look["background"] for look in looks] == [f"url(a.png) {place}" for place in wanted]
+
+
+def test_four_narrow_columns_stand_in_two_rows_and_one_picture_fills_the_column():
+    four = {"height": 0.5, "tiles": [[(0.25 * i, 0.0, 0.25, 0.4)] for i in range(4)]}
+    assert "width:min(49.00%,182px)" in book_pages.pieces("a.png", four)
+    whole = {"height": 0.5, "tiles": [[(0.0, 0.0, 1.0, 0.5)]]}
+    assert 'style="width:min(100.00%,728px)"' in book_pages.pieces("a.png", whole)
+    assert "0% 0%/100.00% auto" in book_pages.pieces("a.png", whole)
 
 
 def test_every_entry_of_the_bibliography_is_well_formed():

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import book_pages
 import book_site
@@ -46,17 +47,86 @@ def test_page_does_not_scroll_sideways_on_a_phone(visit, document):
         page.wait_for_function(f"() => ({cut_off})().length === 0")
 
 
-def test_a_figure_wider_than_a_phone_says_so_and_its_caption_stays(visit):
-    page, _ = visit("intro", width=390, device_scale_factor=2)
-    shadow = "side => getComputedStyle(document.querySelector('#fig-main .figure-box'), side).content !== 'none'"
-    page.wait_for_function(f"() => ({shadow})('::after')")
-    assert not page.evaluate(shadow, "::before")
-    caption = page.locator("#fig-main figcaption").bounding_box()
-    page.locator("#fig-main .figure-box").evaluate("box => { box.scrollLeft = box.scrollWidth }")
-    page.wait_for_function(f"() => ({shadow})('::before')")
-    assert not page.evaluate(shadow, "::after")
-    assert page.locator("#fig-main figcaption").bounding_box() == caption
-    assert caption["x"] + caption["width"] <= 390
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_the_panels_of_a_figure_stand_below_each_other_at_full_size(visit, scheme):
+    page, faults = visit("intro", width=390, device_scale_factor=2, color_scheme=scheme)
+    panels = page.locator("#fig-main .figure-tile")
+    first, second = (panels.nth(i).bounding_box() for i in (0, 1))
+    assert panels.count() == 2
+    for box in (first, second):
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    assert first["y"] + first["height"] <= second["y"]
+    assert second["y"] + second["height"] <= page.locator("#fig-main figcaption").bounding_box()["y"]
+    # Each shows half of a picture that is 728 px wide on a wide page, so letters are as large as there.
+    assert first["width"] + second["width"] > 0.9 * 728
+    # The two show different parts, and something is on each.
+    shots = [panels.nth(i).screenshot() for i in (0, 1)]
+    assert min(map(len, shots)) > 5000
+    assert shots[0] != shots[1]
+    # Those who listen have the picture with its text, and a finger or the keyboard gets to the whole.
+    assert page.locator("#fig-main").get_by_role("img", name="Left, dots along the line of equality").count() == 1
+    full = page.locator("#fig-main").get_by_role("link", name="Full size")
+    assert full.get_attribute("href") == page.locator("#fig-main a.figure-tiles").get_attribute("href")
+    full.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**.png")
+    assert page.evaluate("() => document.images[0].naturalWidth") > 1500
+    assert faults == []
+
+
+@each_page
+def test_no_part_of_a_figure_is_out_of_sight_on_a_phone(visit, document):
+    page, _ = visit(document, width=390, device_scale_factor=2)
+    out_of_sight = """() => [...document.querySelectorAll('article figure')].filter(figure => {
+        const shown = [...figure.querySelectorAll('.figure-tile > span')];
+        const parts = shown.length ? shown : [...figure.querySelectorAll('img')];
+        return figure.querySelector('img') && !parts.every(part => {
+          const box = part.getBoundingClientRect();
+          let [left, right] = [0, innerWidth];
+          for (let e = part.parentElement; e; e = e.parentElement)
+            if (getComputedStyle(e).overflowX !== 'visible') {
+              const frame = e.getBoundingClientRect();
+              [left, right] = [Math.max(left, frame.left), Math.min(right, frame.right)];
+            }
+          return box.width > 20 && box.height > 10 && box.left >= left - 1 && box.right <= right + 1;
+        })}).map(figure => figure.id)"""
+    assert page.evaluate(out_of_sight) == []
+
+
+def test_a_wide_page_shows_figures_whole(visit):
+    page, _ = visit("intro", width=1350)
+    assert page.locator("#fig-main img").bounding_box()["width"] > 600
+    for part in (".figure-tiles", ".figure-full"):
+        assert page.locator(f"#fig-main {part}").count() == 1
+        assert not page.locator(f"#fig-main {part}").is_visible()
+
+
+VERDICTS = {"intro": "#four-claims-and-what-became-of-them", "chapters/08_controls": "#claim-by-claim"}
+
+
+@pytest.mark.parametrize("document", VERDICTS)
+def test_on_a_phone_each_row_of_the_verdicts_is_a_card(visit, document):
+    page, _ = visit(document, width=390, device_scale_factor=2)
+    table = page.locator(f"{VERDICTS[document]} table").first
+    names = [name.strip() for name in table.locator("th").all_text_contents()]
+    assert names[:2] == ["claim", "verdict"]
+    assert not table.locator("th").first.is_visible()
+    rows = table.locator("tbody tr")
+    assert rows.count() > 5
+    for row in (rows.nth(i) for i in range(rows.count())):
+        shown = [cell for cell in row.locator("td").all() if cell.is_visible()]
+        claim, verdict, *_ = shown
+        for cell in shown:
+            box = cell.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+        assert verdict.bounding_box()["y"] >= claim.bounding_box()["y"] + claim.bounding_box()["height"]
+        assert verdict.locator(".card-label").inner_text() == "verdict"
+        assert verdict.locator("strong").is_visible()
+    page.set_viewport_size({"width": 1350, "height": 800})
+    assert table.locator("th").first.is_visible()
+    assert not table.locator(".card-label").first.is_visible()
 
 
 def test_code_wider_than_its_column_fades_out_where_it_goes_on(visit):
@@ -116,6 +186,27 @@ def test_folded_code_opens_with_one_click_and_has_a_copy_button(visit):
     cell.locator("summary").click()
     assert cell.locator("pre").first.is_visible()
     assert cell.locator("button.copybtn").count() >= 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_folded_code_is_a_small_link_that_the_keyboard_reaches(visit, scheme):
+    page, _ = visit("chapters/06_landscape", width=1350, color_scheme=scheme)
+    links = page.locator("article details.hide > summary")
+    sizes = [link.bounding_box() for link in links.all()]
+    assert len(sizes) > 10
+    assert all(24 <= size["height"] < 40 and size["width"] < 160 for size in sizes), sizes
+    # Cells in a row that show nothing share a line with the next of them.
+    assert any(a["y"] == b["y"] for a, b in pairwise(sizes))
+    links.first.scroll_into_view_if_needed()
+    links.first.evaluate("e => document.querySelector('article a').focus()")
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if links.first.evaluate("e => e === document.activeElement"):
+            break
+    ring = links.first.evaluate("e => [getComputedStyle(e).outlineStyle, parseFloat(getComputedStyle(e).outlineWidth)]")
+    assert ring == ["solid", 3]
+    page.keyboard.press("Enter")
+    assert page.locator("article details.hide").first.locator("pre").first.is_visible()
 
 
 def test_a_chapter_can_be_downloaded_as_the_notebook_it_is(visit):
@@ -180,6 +271,21 @@ def test_a_link_shows_what_it_leads_to(visit, kind, by):
         page.mouse.move(0, 0)
     page.locator(".tippy-box").wait_for(state="detached")
     assert faults == []
+
+
+@pytest.mark.parametrize("kind", PREVIEWS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_open_preview_has_no_serious_accessibility_problem(visit, kind, scheme):
+    document, selector, content = PREVIEWS[kind]
+    page, _ = visit(document, color_scheme=scheme)
+    page.wait_for_load_state("load")
+    page.locator(selector).first.focus()
+    page.locator(f".tippy-box {content}").first.wait_for(state="visible")
+    page.wait_for_function("() => getComputedStyle(document.querySelector('.tippy-box')).opacity === '1'")
+    found = Axe().run(page, context="[data-tippy-root]").response
+    assert "color-contrast" in {rule["id"] for rule in found["passes"]}  # something was looked at
+    serious = [violation for violation in found["violations"] if violation["impact"] in {"serious", "critical"}]
+    assert [(v["id"], [node["html"][:200] for node in v["nodes"][:5]]) for v in serious] == []
 
 
 def test_a_preview_fits_a_phone(visit):

@@ -1,6 +1,9 @@
-"""The figure of the front page: what is measured against what is expected, and the mean against the sum."""
+"""The figure of the front page, what is measured against what is expected and the mean against the sum; its card."""
 
+import textwrap
 from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +14,7 @@ from scipy.stats import gmean
 
 from patchscape.figures.style import INK, colour, decades
 
+CARD = (1200, 630)  # pixels, what sites show of a link to a page
 _WAYS = {"mean": ("-", "o"), "sum": ("--", "s")}
 
 
@@ -65,3 +69,26 @@ def main_result(kinds: Mapping[str, pd.DataFrame], ways: Mapping[str, pd.DataFra
     right.set_xlim(places[0] / 1.2, places[-1] * 1.7)
     decades(right.yaxis)
     return fig
+
+
+def card(picture: str | Path, title: str, line: str) -> bytes:
+    """Puts a figure on a card for links to the book: title, one line of words, and the figure below.
+
+    Args:
+        picture: file of the figure.
+        title: of the book.
+        line: what it is about; it is broken where it is too long.
+
+    Returns:
+        A PNG file of `CARD` pixels.
+    """
+    fig = Figure(figsize=(CARD[0] / 100, CARD[1] / 100), dpi=100, facecolor="white", layout="none")
+    look = {"ha": "left", "va": "top", "color": INK, "family": "DejaVu Sans"}
+    fig.text(0.04, 0.945, title, size=22, weight="bold", **look)
+    fig.text(0.04, 0.86, textwrap.fill(line, 84), size=17, linespacing=1.3, **look)
+    ax = fig.add_axes((0.04, 0.02, 0.92, 0.71))
+    ax.imshow(plt.imread(picture))
+    ax.set_axis_off()
+    out = BytesIO()
+    fig.savefig(out, format="png", dpi=100, bbox_inches=None, metadata={"Software": None})
+    return out.getvalue()

@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullFormatter
 
-from patchscape.figures import drawn
+from patchscape.figures import drawn, tiles
 from patchscape.store import records
 
 WIDTH = 7.0  # in, of every figure: the page shows it 728 px wide, so that 8 pt are 12 px there
@@ -170,8 +170,9 @@ def use_style() -> None:
 def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
     """Writes a figure as PNG and SVG, what it shows as CSV, and parameters and provenance as JSON, if the reader asked.
 
-    No file is written unless the environment variable PATCHSCAPE_FIGURES names a folder. A notebook keeps what the
-    figure shows beside the picture in any case, as text/csv: the book offers it as a download.
+    No file is written unless the environment variable PATCHSCAPE_FIGURES names a folder. A notebook keeps two things
+    beside the picture in any case: what the figure shows, as text/csv, which the book offers as a download, and where
+    it can be cut (`tiles`), for phones.
 
     Args:
         fig: the figure.
@@ -181,7 +182,7 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
     Returns:
         The figure.
     """
-    fig._repr_mimebundle_ = lambda include=None, exclude=None: _numbers(fig)
+    fig._repr_mimebundle_ = lambda include=None, exclude=None: _numbers(fig) | {tiles.KIND: tiles.cut(fig)}
     folder = os.environ.get("PATCHSCAPE_FIGURES")
     if folder:
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
