@@ -176,7 +176,7 @@ def test_ensembles_lower_the_loss_where_the_protocol_is_the_papers_and_gain_accu
 
 def test_training_shows_on_the_shared_bias_and_hardly_on_the_circuits_own_angles():
     """What the front page and the chapter on theory say of blocks drawn anew."""
-    table = tables.spectra.redrawn()
+    table = tables.spectra.redrawn().query("kept == 1")  # not the paper's size
     quantities = ["lambda_max_phi", "trace_phi", "lambda_max_bias", "trace_bias"]
     versus = tables.spectra.against_redrawn(table, quantities).query("n_patches > 1 and depth > 2")
     logs = versus.assign(log=np.log(versus.ratio)).groupby(["quantity", "n_patches", "depth"]).log.mean()
@@ -191,6 +191,17 @@ def test_training_shows_on_the_shared_bias_and_hardly_on_the_circuits_own_angles
     others = table.query("n_patches > 1 and blocks != 'trained'")
     assert others.kernel_alignment.min() > 0.93
     assert others.jacobian_cosine.max() < 0.35
+
+
+def test_at_the_papers_size_trained_blocks_have_a_smaller_eigenvalue_on_the_angles_than_any_draw():
+    """What the chapter on the size says of (4, 50); E2 is too large there for the same reason."""
+    large = tables.spectra.redrawn().query("kept < 1")
+    assert set(zip(large.n_patches, large.depth, strict=True)) == {(4, 50)}
+    versus = tables.spectra.against_redrawn(large, ["lambda_max_phi", "trace_phi", "lambda_max_bias"])
+    ratio, low = (versus.set_index("quantity")[name] for name in ("ratio", "low"))
+    assert ratio["lambda_max_phi"] < 0.8 < 0.95 < low["lambda_max_phi"]
+    assert ratio["trace_phi"] == pytest.approx(0.95, abs=0.01)
+    assert ratio["lambda_max_bias"] > 1.7
 
 
 def test_the_ledger_counts_what_is_stored_of_the_twelve_points():
