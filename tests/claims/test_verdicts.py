@@ -161,9 +161,8 @@ def test_deeper_and_slower_together_can_go_either_way(every):
 
 def test_without_the_bias_and_on_one_window_minima_are_flatter(every):
     """The words of chapter 8 beside its tables of the bias and of the overlap."""
-    for _, rows in pd.concat([tables.runs.vary(every, "n_patches", shared_bias=b) for b in (True, False)]).groupby(
-        "n_patches"
-    ):
+    kinds = pd.concat([tables.runs.vary(every, "n_patches", shared_bias=kind) for kind in (True, False)])
+    for _, rows in kinds.groupby("n_patches"):
         if rows.shared_bias.nunique() == 2:
             biased = rows.shared_bias.astype(bool)
             assert statistics.ratio(rows, "lambda_max", ~biased, biased).high < 1
