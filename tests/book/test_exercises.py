@@ -85,7 +85,7 @@ def facts(tmp_path_factory):
         values = chapters.read_values(options[2::2])
         chapters.run_chapter(path, values, folder / "page.ipynb", figures=folder)
         found = json.loads((folder / f"facts-{path.stem[:2]}.json").read_text(encoding="utf-8"))["facts"]
-        return {name: float(text) for name, text in found.items() if re.fullmatch(r"[0-9.e-]+", text)}
+        return {name: float(text) for name, text in found.items() if re.fullmatch(r"\d+([.]\d+)?", text)}
 
     return run
 

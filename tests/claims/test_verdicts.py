@@ -148,6 +148,30 @@ def test_d_flatness_goes_with_the_test_loss_between_configurations_and_not_withi
     assert statistics.ratio(spaced, "test_accuracy", *pair).high < 0.9
 
 
+def test_deeper_and_slower_together_can_go_either_way(every):
+    """The words of chapter 8 beside its table of both."""
+    rates = tables.runs.vary(every, "depth", "learning_rate")
+    found = {}
+    for few, many in ((2, 6), (6, 18), (2, 18)):
+        pair = ((rates.depth == d) & np.isclose(rates.learning_rate, r) for d, r in ((many, 0.005), (few, 0.04)))
+        found[few, many] = statistics.ratio(rates, "lambda_max", *pair)
+    assert 0.9 < found[2, 6].low < 1 < found[2, 6].high < 1.4
+    assert found[6, 18].low > 1 > found[2, 18].high
+
+
+def test_without_the_bias_and_on_one_window_minima_are_flatter(every):
+    """The words of chapter 8 beside its tables of the bias and of the overlap."""
+    kinds = pd.concat([tables.runs.vary(every, "n_patches", shared_bias=kind) for kind in (True, False)])
+    for _, rows in kinds.groupby("n_patches"):
+        if rows.shared_bias.nunique() == 2:
+            biased = rows.shared_bias.astype(bool)
+            assert statistics.ratio(rows, "lambda_max", ~biased, biased).high < 1
+    spaced = tables.runs.vary(every, "stride").assign(pixels=lambda t: t.stride.fillna(6))
+    means = spaced.groupby("pixels")[["coherence", "test_accuracy"]].mean()
+    assert means.coherence.between(0.75, 0.9).all()
+    assert means.coherence.idxmin() == means.test_accuracy.idxmin() == 0
+
+
 def test_outside_its_domain_the_law_has_another_constant(every, front):
     kinds, law = tables.runs.kinds_of_runs(every)
     assert law.n_patches.min() == 4
