@@ -122,7 +122,7 @@ def common_window_3d(records: Records, name: str) -> Figure:
         The figure, a column per n and a row per depth; height is the logarithm of the loss.
     """
     counts, depths = _seats(records)
-    fig = plt.figure(figsize=(WIDTH, 2.1 * len(depths) + 0.3))
+    fig = plt.figure(figsize=(WIDTH, 6.3 / max(3, len(counts)) * len(depths) + 0.3))  # as high as wide, or lower
     norm = _scale(records, [name])
     across, up = _AXES[name.split("_")[0]]
     axes = []
@@ -185,7 +185,7 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
         The figure, a column per n and a row per depth.
     """
     counts, depths = _seats(records)
-    size = (WIDTH, 1.9 * len(depths) + 0.5)
+    size = (WIDTH, 2.0 * len(depths) + 0.5)
     fig, axes = plt.subplots(len(depths), len(counts), figsize=size, sharex=True, sharey=True, squeeze=False)
     near = np.abs(line) <= reach + 1e-9
     fine = np.linspace(-reach, reach, 201)
@@ -199,9 +199,9 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
         model = losses[np.abs(line).argmin()] + arrays["slopes"][0, 0] * fine + curvature / 2 * fine**2
         ax.plot(line[near], losses[near], color=colour(n), lw=2, label="loss")
         ax.plot(fine, model, "--", color=INK, lw=1, label="quadratic model")
-        ax.set_title(f"{size_label(n, d)}: $\\lambda_{{\\max}}$ = {curvature:.3g}", size=9)
+        ax.set_title(f"{size_label(n, d)}\n$\\lambda_{{\\max}}$ = {curvature:.3g}", size=9)
         ax.set_ylim(0, 1.05 * highest)
-    _label_lowest(axes, "along top eigenvector (rad)")
+    _label_lowest(axes, "distance (rad)")
     for ax in axes[:, 0]:
         ax.set_ylabel(_LOSS)
     axes[0, 0].legend(loc="upper center")
