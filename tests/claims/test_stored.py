@@ -250,3 +250,34 @@ def test_the_run_with_the_smallest_rate_is_the_published_one_to_its_last_epoch()
         "lambda_max": 1e-2,
     }.items():
         assert row[name, "ours"] == pytest.approx(row[name, "published"], rel=tolerance), name
+
+
+def test_at_equal_losses_patches_flatten_angles_sharpen_and_the_rate_does_nothing():
+    """What the chapter on controls says of the design, and its figure."""
+    table = tables.matched.table()
+    configurations = table[["n_patches", "depth", "learning_rate"]].drop_duplicates()
+    assert len(configurations) == 27
+    assert len(table) == 27 * len(matched.SEEDS) * len(matched.LOSSES)
+    reached = table.dropna(subset=["lambda_max"])
+    assert len(table) - len(reached) <= 2
+    near = np.abs(np.log(reached.train_loss / reached.preset))
+    assert near.median() < np.log(1.1)
+    for column in ("lambda_max", "lambda_max_phi"):
+        assert (reached[f"{column}_residual"] <= 1.1e-3 * reached[column]).all()
+        terms = ["n_patches", "angles", "loss_factor", "learning_rate"]
+        fit = statistics.exponents(reached, column, terms, ["n_patches", "depth", "learning_rate"])
+        assert fit["n_patches"].high < -0.8
+        assert 0.4 < fit["angles"].low < fit["angles"].high < 0.9
+        assert fit["loss_factor"].high < 0.7
+        assert fit["learning_rate"].low < 0 < fit["learning_rate"].high
+    by_depth = np.log(reached.lambda_max).groupby([reached.preset, reached.n_patches, reached.depth]).mean().unstack()
+    assert (by_depth[18] > by_depth[6]).all()
+    assert (by_depth[6] > by_depth[2]).all()
+
+
+def test_e2_predicts_the_curvature_of_runs_at_equal_losses_that_were_trained_after_it():
+    table = tables.matched.table().dropna(subset=["lambda_max"])
+    ratio = np.log(table.lambda_max / table.expected_lambda_max)
+    deep = ratio[table.depth > 2]
+    assert np.exp(deep.mean()) == pytest.approx(0.99, abs=0.03)
+    assert np.exp(deep.std()) < 1.08
