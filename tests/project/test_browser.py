@@ -283,7 +283,8 @@ def test_an_open_preview_has_no_serious_accessibility_problem(visit, kind, schem
     page.locator(f".tippy-box {content}").first.wait_for(state="visible")
     page.wait_for_function("() => getComputedStyle(document.querySelector('.tippy-box')).opacity === '1'")
     found = Axe().run(page, context="[data-tippy-root]").response
-    assert "color-contrast" in {rule["id"] for rule in found["passes"]}  # something was looked at
+    seen = {rule["id"] for rule in found["passes"]}  # that something was looked at
+    assert ("aria-roles" if kind == "equation" else "color-contrast") in seen  # a formula is no text to axe
     serious = [violation for violation in found["violations"] if violation["impact"] in {"serious", "critical"}]
     assert [(v["id"], [node["html"][:200] for node in v["nodes"][:5]]) for v in serious] == []
 
@@ -313,7 +314,7 @@ def test_a_page_says_what_it_is_about(visit, document):
 def test_the_page_for_lost_readers_leads_back(visit):
     page, faults = visit("404")
     page.locator("article a", has_text="front page").click()
-    assert page.url.endswith("index.html")
+    assert page.url.rsplit("/", 1)[1] in {"index.html", "intro.html"}  # the one leads to the other at once
     assert faults == []
 
 
@@ -346,7 +347,7 @@ def test_the_whole_book_prints_to_one_file(browser):
     page = browser.new_page()
     page.goto((build_book.NEW / "singlehtml" / "index.html").as_uri())
     print_book.prepare(page)
-    assert page.locator("article h2 > .section-number").all_inner_texts() == [f"{i}." for i in range(1, 11)]
+    assert page.locator("article h2 > .section-number").all_inner_texts() == [f"{i}. " for i in range(1, 11)]
     assert page.locator(".tag_parameters").count() == 0
     folds = page.locator(".admonition.dropdown > p:last-child")
     assert folds.count() > 10
