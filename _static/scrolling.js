@@ -22,3 +22,10 @@ window.addEventListener("load", async () => {
     box.addEventListener("scroll", () => look(box), { passive: true });
   }
 });
+
+// A preview that is a formula has no text: readers of the screen are told what it is.
+new MutationObserver(() => {
+  for (const box of document.querySelectorAll(".tippy-box:not([aria-label]):has(mjx-container)")) {
+    box.setAttribute("aria-label", "Formula");
+  }
+}).observe(document.documentElement, { childList: true, subtree: true });
