@@ -79,6 +79,8 @@ COMPARISONS = {
 WHOLE = [(6, 4, 100), (8, 2, 100), (8, 6, 100)]  # (qubits, depth, images)
 SMOKE = Comparison(4, 2, 3, 2, tuple(dict.fromkeys(n for c in COMPARISONS.values() for n in c.names)))
 BUDGET = 8.0  # seconds per contestant and task after which no further run is started
+# Seconds between two contestants: a process that has answered still frees its memory on the core that the next one uses.
+SETTLE = 0.5
 
 
 class Process:
@@ -198,6 +200,7 @@ def compare(which: Comparison, runs: int, patience: float, interpreters: dict[st
         processes[name], times[name] = process, {task: [] for task in row["first_s"]}
     for _ in range(runs):
         for name, process in processes.items():
+            time.sleep(SETTLE)
             for task, found in times[name].items():
                 if "stopped" not in rows[name] and (not found or sum(wall for wall, _ in found) < BUDGET):
                     answer = process.ask(task, *arguments[task], patience=patience)
