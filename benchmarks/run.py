@@ -56,12 +56,14 @@ class Comparison(NamedTuple):
 
 BLOCKS = ("patchscape", "torch_blocks", "jax_blocks")
 STEPS = ("real_basis", "small_products", "block_derivative", "encoding_derivative")
-SCAN = ("torch_blocks", "patchscape", "torchquantum")
+IDEA = ("torch_blocks", "torch_blocks:layer_by_layer")
+SCAN = (*IDEA, "patchscape", "torchquantum")
 COMPARISONS = {
     "thousand-images": Comparison(8, 50, 1000, 1, BLOCKS),
     "idea": Comparison(8, 50, 1000, 1, ("torch_blocks", "torchquantum"), TASKS[:2]),
+    **{f"idea-{images}": Comparison(8, 50, images, 1, IDEA) for images in (10, 30, 100, 300, 1000, 3000)},
     "one-image": Comparison(
-        8, 50, 1, 1, ("torch_blocks", "patchscape", "catalyst", "lightning", "torchquantum"), TASKS[:2]
+        8, 50, 1, 1, (*SCAN, "catalyst", "lightning"), TASKS[:2]
     ),
     "ten-images": Comparison(8, 50, 10, 1, (*SCAN, "catalyst"), TASKS[:2]),
     "hundred-images": Comparison(

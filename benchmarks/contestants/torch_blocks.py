@@ -1,4 +1,7 @@
-"""PyTorch by somebody who has the idea: blocks as complex unitaries, layers as two small products, plain autograd."""
+"""PyTorch by somebody who has the idea: blocks as complex unitaries, layers as two small products, plain autograd.
+
+The variant "layer_by_layer" is the same program without the idea: every image runs through all layers.
+"""
 
 from functools import reduce
 
@@ -25,8 +28,16 @@ def _kron(gates):  # (..., k, 2, 2) -> (..., 2^k, 2^k)
     return reduce(pair, gates.unbind(-3))
 
 
-def build(cfg: ModelConfig) -> Contestant:
-    """Everything in complex64, images first; both deep blocks are built side by side."""
+def build(cfg: ModelConfig, variant: str = "") -> Contestant:
+    """Everything in complex64, images first; both deep blocks are built side by side.
+
+    Args:
+        cfg: the model.
+        variant: "layer_by_layer" runs the images' states, in place of all basis states, through the layers.
+
+    Returns:
+        It.
+    """
     q, d = cfg.n_qubits, cfg.depth
     half = q // 2
     size = 2**half
@@ -51,8 +62,10 @@ def build(cfg: ModelConfig) -> Contestant:
         first, last = halves(_turn(LAYER_AXES[1], angles[:, :, 1]) @ _turn(LAYER_AXES[0], angles[:, :, 0]))
         identity = torch.eye(2**q, dtype=torch.complex64).reshape(1, size, size, -1)
         states = layers(first[:1], last[:1], identity[..., :1]).reshape(1, size, size)
-        blocks = layers(first[1:], last[1:], identity.expand(2, -1, -1, -1)).reshape(2, 2**q, 2**q)
-        blocks = blocks[0], blocks[1] * ring[:, None]  # no ring before the measurement
+        if variant == "layer_by_layer":
+            deep = tuple(zip(first[1:], last[1:], strict=True))
+        else:
+            deep = layers(first[1:], last[1:], identity.expand(2, -1, -1, -1)).reshape(2, 2**q, 2**q)
         pixels = patches.reshape(-1, 2, q, half)
         for stage in range(2):
             steps = []
@@ -63,7 +76,12 @@ def build(cfg: ModelConfig) -> Contestant:
                 steps.append(_turn(after, around[:, 1]) @ turned)
             first, last = halves(reduce(lambda total, step: step @ total, steps))
             states = (first @ states @ last.transpose(1, 2)).reshape(len(patches), -1) * ring
-            states = (states @ blocks[stage].T).reshape(-1, size, size)
+            if variant == "layer_by_layer":
+                columns = layers(*(halves[None] for halves in deep[stage]), states.T.reshape(1, size, size, -1))
+                states = columns.reshape(2**q, -1).T
+            else:
+                states = states @ deep[stage].T
+            states = (states if stage == 0 else states * ring).reshape(-1, size, size)  # no ring before the measurement
         found = []
         for axis, wire in observables(cfg):
             by_bit = states.reshape(len(patches), 2**wire, 2, -1)

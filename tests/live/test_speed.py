@@ -103,3 +103,15 @@ def test_every_stored_comparison_has_a_contestant_with_a_name_and_agrees():
         for row in result["rows"]:
             assert row["contestant"] in speed.SIMULATORS
             assert all(value < 1e-3 for value in row["difference"].values()), (part, row)
+
+
+def test_the_idea_pays_from_about_as_many_images_as_basis_states():
+    """Blocks of 2^q basis states against the states of the images, through as many layers: q = 8."""
+    table = speed.comparisons(speed.stored_benchmarks())
+    table = table[table.part.str.startswith("idea-")]
+    times = table.pivot(index="images", columns="simulator", values="gradient")
+    gain = times[speed.SIMULATORS["torch_blocks:layer_by_layer"]] / times[speed.SIMULATORS["torch_blocks"]]
+    assert gain.is_monotonic_increasing
+    assert gain[100] < 1 < gain[1000]
+    crossing = np.exp(np.interp(0, np.log(gain), np.log(gain.index)))
+    assert 2**8 / 2 < crossing < 2 * 2**8

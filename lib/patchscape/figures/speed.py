@@ -69,6 +69,8 @@ def time_against(table: pd.DataFrame, fixed: Mapping[str, Mapping[str, int]]) ->
             if len(line) > 1:
                 ax.plot(line[axis], line.time, marker=marker, color=colour, label=name)
         ticks = sorted(rows[axis].unique())
+        if len(ticks) > 5:  # only as many as have room
+            ticks = [tick for tick in ticks if np.log10(tick) % 1 == 0]
         ax.set(yscale="log", xscale="linear" if axis == "qubits" else "log", xlabel=labels[axis])
         ax.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
         ax.tick_params(axis="x", which="minor", bottom=False)

@@ -128,6 +128,7 @@ def precision_differences(cfg: ModelConfig, n_images: int) -> dict[str, float]:
 SIMULATORS = {
     "patchscape": "this book",
     "torch_blocks": "PyTorch, with the idea",
+    "torch_blocks:layer_by_layer": "PyTorch, layer by layer",
     "jax_blocks": "JAX, with the idea",
     "pennylane_blocks": "default.qubit in a scan, with the idea",
     "tensorcircuit": "TensorCircuit-NG, with the idea",
