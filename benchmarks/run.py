@@ -55,28 +55,26 @@ class Comparison(NamedTuple):
 
 
 BLOCKS = ("patchscape", "torch_blocks", "jax_blocks")
-STEPS = ("real_basis", "small_products", "block_derivative", "encoding_derivative")
 IDEA = ("torch_blocks", "torch_blocks:layer_by_layer")
+PLAIN = ("torch_blocks:layer_by_layer", "torch_blocks:gate_by_gate", "ablation:idea", "torchquantum")  # without it
+STEPS = ("real_basis", "small_products", "block_derivative", "encoding_derivative")
 SCAN = (*IDEA, "patchscape", "torchquantum")
 COMPARISONS = {
-    "thousand-images": Comparison(8, 50, 1000, 1, BLOCKS),
-    "idea": Comparison(8, 50, 1000, 1, ("torch_blocks", "torchquantum"), TASKS[:2]),
-    **{f"idea-{images}": Comparison(8, 50, images, 1, IDEA) for images in (10, 30, 100, 300, 1000, 3000)},
-    "one-image": Comparison(
-        8, 50, 1, 1, (*SCAN, "catalyst", "lightning"), TASKS[:2]
+    "thousand-images": Comparison(8, 50, 1000, 1, BLOCKS + PLAIN),
+    "thousand-images-pennylane": Comparison(8, 50, 1000, 1, ("torch_blocks", "pennylane_blocks"), TASKS[:2]),
+    "hundred-images": Comparison(
+        *(8, 50, 100, 1),
+        (*BLOCKS, *PLAIN, "jax_gates", "catalyst", "fastqml", "tensorcircuit", "pennylane_blocks"),
+        TASKS[:2],
     ),
     "ten-images": Comparison(8, 50, 10, 1, (*SCAN, "catalyst"), TASKS[:2]),
-    "hundred-images": Comparison(
-        8, 50, 100, 1, ("torch_blocks", "patchscape", "catalyst", "fastqml", "torchquantum"), TASKS[:2]
-    ),
-    "hundred-images-more": Comparison(8, 50, 100, 1, (*BLOCKS, "jax_gates")),
+    "one-image": Comparison(8, 50, 1, 1, (*SCAN, "ablation:idea", "catalyst", "lightning"), TASKS[:2]),
+    **{f"idea-{images}": Comparison(8, 50, images, 1, IDEA) for images in (10, 30, 100, 300, 1000, 3000)},
     "ablation": Comparison(8, 50, 1000, 1, ("patchscape", *(f"ablation:{step}" for step in STEPS))),
     **{f"qubits-{q}": Comparison(q, 20, 100, 1, SCAN, TASKS[:2]) for q in (4, 6, 8, 10)},
     **{f"depth-{depth}": Comparison(8, depth, 100, 1, SCAN, TASKS[:2]) for depth in (5, 200)},
     "thousand-images-two-cores": Comparison(8, 50, 1000, 2, BLOCKS),
     "thousand-images-deep": Comparison(8, 200, 1000, 1, BLOCKS),
-    "pennylane": Comparison(8, 50, 100, 1, ("torch_blocks", "pennylane_blocks"), TASKS[:2]),
-    "tensorcircuit": Comparison(8, 50, 100, 1, ("torch_blocks", "tensorcircuit"), TASKS[:2]),
 }
 WHOLE = [(6, 4, 100), (8, 2, 100), (8, 6, 100)]  # (qubits, depth, images)
 SMOKE = Comparison(4, 2, 3, 2, tuple(dict.fromkeys(n for c in COMPARISONS.values() for n in c.names)))

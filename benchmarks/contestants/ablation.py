@@ -100,7 +100,29 @@ def _encoding_derivative() -> None:
     simulator.rotate = rotations._rotate
 
 
+def _idea() -> None:
+    """The states of the images run through the layers of blocks 2 and 3, in the real basis and as small products."""
+
+    def apply(block, s):
+        angles, last = block
+        ring = jnp.asarray(blocks.ring_signs(angles.shape[-1]), s.dtype)[:, None]
+        return blocks.apply_layers(angles, s * ring) * last[:, None]
+
+    def prepare(cfg, phi):
+        (first, *others), encodings = simulator.split_angles(cfg, phi)
+        ring = jnp.asarray(blocks.ring_signs(cfg.n_qubits), phi.dtype)
+        start = jnp.zeros((2, 2**cfg.n_qubits, 1), phi.dtype).at[0, 0].set(1)
+        return simulator.Prepared(
+            blocks.apply_layers(first, start)[..., 0],
+            jax.vmap(simulator._encoding_tables)(jnp.stack(encodings)),
+            (jnp.stack(others), jnp.stack([jnp.ones_like(ring), ring])),  # no ring before the measurement
+        )
+
+    simulator.prepare, simulator.apply = prepare, apply
+
+
 _VARIANTS = {
+    "idea": _idea,
     "real_basis": _real_basis,
     "small_products": _small_products,
     "block_derivative": _block_derivative,
@@ -113,7 +135,7 @@ def build(cfg: ModelConfig, step: str) -> Contestant:
 
     Args:
         cfg: the model.
-        step: "real_basis", "small_products", "block_derivative" or "encoding_derivative".
+        step: "idea", "real_basis", "small_products", "block_derivative" or "encoding_derivative".
 
     Returns:
         It; from then on the process has the library without the step.

@@ -1,6 +1,7 @@
 """PyTorch by somebody who has the idea: blocks as complex unitaries, layers as two small products, plain autograd.
 
-The variant "layer_by_layer" is the same program without the idea: every image runs through all layers.
+The variant "layer_by_layer" is the same program without the idea: every image runs through the layers of the deep
+blocks. In "gate_by_gate" the rotations of these layers are not merged either; a ring stays one multiplication.
 """
 
 from functools import reduce
@@ -33,7 +34,8 @@ def build(cfg: ModelConfig, variant: str = "") -> Contestant:
 
     Args:
         cfg: the model.
-        variant: "layer_by_layer" runs the images' states, in place of all basis states, through the layers.
+        variant: "layer_by_layer" or "gate_by_gate", if the images' states, in place of all basis states, are to run
+            through the layers.
 
     Returns:
         It.
@@ -55,6 +57,14 @@ def build(cfg: ModelConfig, variant: str = "") -> Contestant:
             states = last[:, layer, None] @ states * square
         return states
 
+    def rotations(angles, states):  # (d, 2, q), (2^q, N)
+        for layer in range(d):
+            for axis, row in zip(LAYER_AXES, angles[layer], strict=True):
+                for wire in range(q):
+                    states = torch.einsum("ij,ajb->aib", _turn(axis, row[wire]), states.reshape(2**wire, 2, -1))
+            states = states.reshape(2**q, -1) * ring[:, None]
+        return states
+
     def expectations(phi, patches):
         parts = torch.split(phi, [block, encoding, block, encoding, block])
         angles = torch.stack(parts[0::2]).reshape(3, d, 2, q)
@@ -62,7 +72,7 @@ def build(cfg: ModelConfig, variant: str = "") -> Contestant:
         first, last = halves(_turn(LAYER_AXES[1], angles[:, :, 1]) @ _turn(LAYER_AXES[0], angles[:, :, 0]))
         identity = torch.eye(2**q, dtype=torch.complex64).reshape(1, size, size, -1)
         states = layers(first[:1], last[:1], identity[..., :1]).reshape(1, size, size)
-        if variant == "layer_by_layer":
+        if variant:
             deep = tuple(zip(first[1:], last[1:], strict=True))
         else:
             deep = layers(first[1:], last[1:], identity.expand(2, -1, -1, -1)).reshape(2, 2**q, 2**q)
@@ -76,7 +86,9 @@ def build(cfg: ModelConfig, variant: str = "") -> Contestant:
                 steps.append(_turn(after, around[:, 1]) @ turned)
             first, last = halves(reduce(lambda total, step: step @ total, steps))
             states = (first @ states @ last.transpose(1, 2)).reshape(len(patches), -1) * ring
-            if variant == "layer_by_layer":
+            if variant == "gate_by_gate":
+                states = rotations(angles[stage + 1], states.T).T
+            elif variant == "layer_by_layer":
                 columns = layers(*(halves[None] for halves in deep[stage]), states.T.reshape(1, size, size, -1))
                 states = columns.reshape(2**q, -1).T
             else:
