@@ -48,7 +48,7 @@ def build(cfg: ModelConfig) -> Contestant:
                         rotation[axis](angle, wires=wire)
             ring()
         layers(blocks[2], d)
-        ring()  # takes the last layer's ring back: two of them are nothing
+        ring()  # takes the last layer's ring back: two rings cancel
         return tuple(qml.expval(pauli[axis](wire)) for axis, wire in observables(cfg))
 
     def expectations(phi, patches):

@@ -48,7 +48,7 @@ def build(cfg: ModelConfig) -> Contestant:
                         rotation[axis](angle, wires=wire)
             ring()
             qml.QubitUnitary(blocks[stage], wires=wires)
-        ring()  # takes the last layer's ring back: two of them are nothing
+        ring()  # takes the last layer's ring back: two rings cancel
         pauli = {"X": qml.PauliX, "Z": qml.PauliZ}
         return [qml.expval(pauli[axis](wire)) for axis, wire in observables(cfg)]
 

@@ -47,7 +47,7 @@ def build(cfg: ModelConfig) -> Contestant:
 
     def measure(state):
         circuit = tc.Circuit(q, inputs=state)
-        ring(circuit)  # takes the last layer's ring back: two of them are nothing
+        ring(circuit)  # takes the last layer's ring back: two rings cancel
         return jnp.stack([jnp.real(circuit.expectation_ps(**{axis.lower(): [w]})) for axis, w in observables(cfg)])
 
     def expectations(phi, patches):

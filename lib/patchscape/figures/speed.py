@@ -24,9 +24,9 @@ def block_idea() -> Figure:
     fig, ax = plt.subplots(figsize=(7, 2.2))
     parts = [
         ("block 1\non $|0\\rangle$", "one vector", _ONCE, 1.5),
-        ("encoding 1", "rotations", _EACH, 1.1),
+        ("encoding 1", "rotations", _EACH, 1.4),
         ("block 2", "$2^q\\times2^q$ matrix", _ONCE, 2.2),
-        ("encoding 2", "rotations", _EACH, 1.1),
+        ("encoding 2", "rotations", _EACH, 1.4),
         ("block 3", "$2^q\\times2^q$ matrix", _ONCE, 2.2),
         ("measure", "$C$ numbers", _EACH, 1.1),
     ]
