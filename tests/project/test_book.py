@@ -14,6 +14,7 @@ import book_site
 import build_book
 import check_book
 import codemeta
+import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
@@ -113,6 +114,35 @@ def test_every_chapter_is_in_the_table_of_contents():
 def test_chapter_page_shows_a_figure(html, document):
     soup = check_book._soup(html / f"{document}.html")
     assert soup.select("article figure img, article .cell_output img, article figure svg, article .cell_output svg")
+
+
+# Degrees on the colour wheel.
+HUES = {"orange": (15, 45), "green": (90, 170), "blue": (190, 240), "purple": (245, 290), "pink": (295, 345)}
+
+
+def missing_colours(caption, picture):
+    """Colours that a caption names and its picture does not have."""
+    hue, saturation, _ = np.moveaxis(matplotlib.colors.rgb_to_hsv(picture[..., :3]), -1, 0)
+    words = set(re.findall(r"[a-z]+", caption.lower()))
+    inside = {name: (low / 360 <= hue) & (hue <= high / 360) for name, (low, high) in HUES.items() if name in words}
+    return [name for name, here in inside.items() if (here & (saturation > 0.2)).sum() < 20]
+
+
+def test_a_colour_that_a_picture_lacks_is_found():
+    picture = np.ones((40, 40, 4))
+    picture[:20] = matplotlib.colors.to_rgba("#6a51a3")
+    assert missing_colours("Pink: above. Purple, below.", picture) == ["pink"]
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("document", [d for d in check_book.documents(ROOT) if d.startswith("chapters/")])
+def test_captions_name_colours_that_their_figures_have(html, document):
+    page = html / f"{document}.html"
+    for figure in check_book._soup(page).select("article figure"):
+        caption = figure.select_one("figcaption").get_text(" ")
+        picture = page.parent / figure.select_one("img")["src"]
+        if picture.suffix == ".png":
+            assert missing_colours(caption, matplotlib.image.imread(picture)) == [], caption
 
 
 def test_plain_links_to_other_hosts_are_fine(tiny_book):
