@@ -56,15 +56,17 @@ class Comparison(NamedTuple):
 
 BLOCKS = ("patchscape", "torch_blocks", "jax_blocks")
 IDEA = ("torch_blocks", "torch_blocks:layer_by_layer")
-PLAIN = ("torch_blocks:layer_by_layer", "torch_blocks:gate_by_gate", "ablation:idea", "torchquantum")  # without it
+PLAIN = ("torch_blocks:layer_by_layer", "torch_blocks:gate_by_gate", "ablation:idea")  # without it
 STEPS = ("real_basis", "small_products", "block_derivative", "encoding_derivative")
 SCAN = (*IDEA, "patchscape", "torchquantum")
 COMPARISONS = {
     "thousand-images": Comparison(8, 50, 1000, 1, BLOCKS + PLAIN),
+    # by itself: its gradient needs much memory
+    "thousand-images-torchquantum": Comparison(8, 50, 1000, 1, ("torch_blocks", "torchquantum"), TASKS[:2]),
     "thousand-images-pennylane": Comparison(8, 50, 1000, 1, ("torch_blocks", "pennylane_blocks"), TASKS[:2]),
     "hundred-images": Comparison(
         *(8, 50, 100, 1),
-        (*BLOCKS, *PLAIN, "jax_gates", "catalyst", "fastqml", "tensorcircuit", "pennylane_blocks"),
+        (*BLOCKS, *PLAIN, "torchquantum", "jax_gates", "catalyst", "fastqml", "tensorcircuit", "pennylane_blocks"),
         TASKS[:2],
     ),
     "ten-images": Comparison(8, 50, 10, 1, (*SCAN, "catalyst"), TASKS[:2]),
