@@ -61,12 +61,13 @@ STEPS = ("real_basis", "small_products", "block_derivative", "encoding_derivativ
 SCAN = (*IDEA, "patchscape", "torchquantum")
 COMPARISONS = {
     "thousand-images": Comparison(8, 50, 1000, 1, BLOCKS + PLAIN),
-    # by itself: its gradient needs much memory
+    # Each by itself beside one other: their gradients need much memory, and are slower when others hold it.
     "thousand-images-torchquantum": Comparison(8, 50, 1000, 1, ("torch_blocks", "torchquantum"), TASKS[:2]),
     "thousand-images-pennylane": Comparison(8, 50, 1000, 1, ("torch_blocks", "pennylane_blocks"), TASKS[:2]),
+    "hundred-images-pennylane": Comparison(8, 50, 100, 1, ("torch_blocks", "pennylane_blocks"), TASKS[:2]),
     "hundred-images": Comparison(
         *(8, 50, 100, 1),
-        (*BLOCKS, *PLAIN, "torchquantum", "jax_gates", "catalyst", "fastqml", "tensorcircuit", "pennylane_blocks"),
+        (*BLOCKS, *PLAIN, "torchquantum", "jax_gates", "catalyst", "fastqml", "tensorcircuit"),
         TASKS[:2],
     ),
     "ten-images": Comparison(8, 50, 10, 1, (*SCAN, "catalyst"), TASKS[:2]),
@@ -81,7 +82,7 @@ COMPARISONS = {
 WHOLE = [(6, 4, 100), (8, 2, 100), (8, 6, 100)]  # (qubits, depth, images)
 SMOKE = Comparison(4, 2, 3, 2, tuple(dict.fromkeys(n for c in COMPARISONS.values() for n in c.names)))
 BUDGET = 8.0  # seconds per contestant and task after which no further run is started
-# Seconds between two contestants: a process that has answered still frees its memory on the core that the next one uses.
+# Seconds between two contestants: one that has answered still frees its memory on the core that the next one uses.
 SETTLE = 0.5
 
 
