@@ -84,7 +84,7 @@ $(STAMP): $(call unless_whole,$(VENV)) | requirements.lock
 book: env ## execute every chapter, build and check the book, print where it is
 	@$(BIN)/python tools/build_book.py
 
-check: env lint ## lint, then tests that need no built book, and take no more than about ten seconds each (three minutes)
+check: env lint ## lint, then tests that need no built book, and take no more than about five seconds each (three minutes)
 	@$(BIN)/python -m pytest -m "$(QUICK)" $(PYTEST_ARGS)
 
 test: env lint book ## run every check: lint, the book, unit tests, doctests, chapters, browser

@@ -200,6 +200,7 @@ def test_an_exported_table_says_where_it_is(here):
     assert done.output.startswith("new/table.csv: 2 runs, ")
 
 
+@pytest.mark.slow
 def test_train_stores_all_seeds_in_one_run_file_with_provenance(tmp_path, optimised, monkeypatch):
     monkeypatch.setenv("PATCHSCAPE_DATA", str(files.data_folder()))
     monkeypatch.chdir(tmp_path)

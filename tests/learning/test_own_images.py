@@ -39,6 +39,7 @@ def stored(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_on_own_images_is_measured_on_these_or_not_at_all(stored):
     meta = records.read(stored).meta
     assert meta["run"]["dataset"] == "mine"

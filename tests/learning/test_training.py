@@ -210,6 +210,7 @@ def test_nothing_moves_in_an_epoch_whose_learning_rate_is_zero(whole):
     assert (moved[:, 2] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_ensemble_is_the_mean_of_the_logits_at_zero_learning_rate(images):
     run = RUN.model_copy(update={"train": RUN.train.model_copy(update={"lr_half_period": 1})})
     assert training.snapshot_epochs(run.train) == [1, 3]

@@ -89,6 +89,7 @@ def test_shots_scatter_about_the_exact_curvature_and_more_shots_scatter_less():
     assert abs(found.curvature.mean()[10000] - found.curvature.mean()[0]) < 5 * spread[10000]
 
 
+@pytest.mark.slow
 def test_runs_are_read_where_they_are_stored_and_trained_where_one_is_missing(tmp_path, monkeypatch):
     quick = beyond.KINDS["tanh"]._replace(patches=(1, 4), steps=3)
     monkeypatch.setitem(beyond.KINDS, "tanh", quick)

@@ -15,6 +15,7 @@ RNG = np.random.default_rng(0)
 IMAGES = data.ImageData(*(RNG.uniform(0, np.pi, (12, 4, 4)).astype(np.float32), np.arange(12, dtype=np.int32) % 4) * 2)
 
 
+@pytest.mark.slow
 def test_curvature_at_minima_is_that_of_the_dense_hessian_in_one_chunk_or_in_several(monkeypatch):
     minima = [model.init(CFG, seed) for seed in (0, 1)]
     stacked = {name: np.stack([params[name] for params in minima]) for name in minima[0]}

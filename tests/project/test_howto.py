@@ -18,6 +18,7 @@ def sections():
                 yield pytest.param(blocks, id=f"{page}: {part.splitlines()[0]}", marks=slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", list(sections()))
 def test_the_code_of_a_section_runs_as_it_is_printed(blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

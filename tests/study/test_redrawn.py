@@ -75,6 +75,7 @@ def test_redrawn_blocks_keep_encodings_bias_and_predictions(case):
     assert found["eigenvalues"][2, 0] == pytest.approx(top, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_file_has_the_seeds_that_were_asked_for_and_no_other_numbers(tmp_path):
     job = next(job for job in grids.jobs("smoke").values() if job.run.model.n_patches == 4)
     with pytest.raises(ValueError, match="train the job first"):
