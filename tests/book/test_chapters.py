@@ -49,6 +49,24 @@ def test_chapter_cells_are_short(path):
     assert max(lengths) <= 25
 
 
+def lost_values(source):
+    """Lines of values that a notebook shows only where they end a cell."""
+    *before, _ = [*ast.parse(source).body, None] if source.rstrip().endswith(";") else ast.parse(source).body
+    shown = [line for line in before if isinstance(line, ast.Expr) and ast.unparse(line).startswith("say.")]
+    return [line.lineno for line in shown]
+
+
+def test_a_table_before_the_end_of_a_cell_is_lost():
+    assert lost_values("say.table(x)\ny = 1") == [1]
+    assert lost_values("y = 1\nsay.table(x)") == []
+    assert lost_values("say.table(x);") == [1]
+
+
+@each_chapter
+def test_no_table_is_lost(path):
+    assert [cell.id for cell in code_cells(path) if cell.source.strip() and lost_values(cell.source)] == []
+
+
 @each_chapter
 def test_chapter_uses_the_plain_python_kernel(path):
     assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
