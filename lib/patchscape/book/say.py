@@ -5,6 +5,7 @@ Plain text: what comes out is what stands on the page. A number on its own needs
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -172,7 +173,7 @@ def table(
         {words.get(column, column): how for column, how in digits.items()} if isinstance(digits, Mapping) else {}
     )
     shown = frame.rename(columns=words).rename_axis(index=words, columns=words)
-    formats = {column: f"{{:{by_column.get(column, one)}}}" for column in shown.select_dtypes("floating")}
+    formats = {column: partial(number, digits=by_column.get(column, one)) for column in shown.select_dtypes("floating")}
     style = shown.style.set_caption(caption).format(formats, na_rep="")
     numbered = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     return style.hide(axis="index") if numbered else style

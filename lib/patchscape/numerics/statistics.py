@@ -40,10 +40,12 @@ class Estimate(NamedTuple):
     values: tuple[float, ...] = ()
 
     def text(self, digits: int = 2) -> str:
-        """Returns "value [low, high]", with few units "value (first, second, ...)"."""
+        """Returns "value [low, high]", with few units "value (first, second, ...)", with minus signs, not hyphens."""
         if self.values:
-            return f"{self.value:.{digits}f} ({', '.join(f'{value:.{digits}f}' for value in self.values)})"
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+            text = f"{self.value:.{digits}f} ({', '.join(f'{value:.{digits}f}' for value in self.values)})"
+        else:
+            text = f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        return text.replace("-", "−")
 
 
 def _interval(value: np.ndarray, without: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
