@@ -241,6 +241,21 @@ def test_eigenvalues_at_the_papers_size_are_near_the_published_and_the_expected_
     assert own.train_loss.loc[4].loc[:150].is_monotonic_decreasing
 
 
+def test_at_the_papers_size_the_law_gives_up_to_three_times_too_much():
+    law = tables.runs.kinds_of_runs(tables.runs.table(["laptop", "controls"]))[1]
+    constant = np.exp(np.log(law.kappa).mean())
+    for rows in (tables.runs.table(["paper"]).dropna(subset=["lambda_max"]), tables.published.eigenvalues()):
+        over = constant / tables.runs.with_law(rows).kappa
+        assert 1.4 < over.min() < 2.7 < over.max() < 3
+
+
+def test_the_published_loss_falls_where_the_published_eigenvalue_rises():
+    for _, rows in tables.published.eigenvalues().query("depth <= 150").groupby("n_patches"):
+        rows = rows.sort_values("depth")
+        assert rows.train_loss.is_monotonic_decreasing
+        assert rows.lambda_max.is_monotonic_increasing
+
+
 def test_the_run_with_the_smallest_rate_is_the_published_one_to_its_last_epoch():
     row = tables.published.comparison().loc[4, 200]
     assert row["same epochs", "ours"] == 50
@@ -273,8 +288,11 @@ def test_at_equal_losses_patches_flatten_angles_sharpen_and_the_rate_does_nothin
         assert fit["loss_factor"].high < 0.7
         assert fit["learning_rate"].low < 0 < fit["learning_rate"].high
     front = (ROOT / "intro.md").read_text(encoding="utf-8")
-    power = statistics.exponents(reached, "lambda_max", terms)["n_patches"].value
-    assert f"where runs pass equal losses it is ${power:.2f}$ over all" in " ".join(front.split())
+    power = statistics.exponents(reached, "lambda_max", terms)
+    front = " ".join(front.split())
+    assert f"where runs pass equal losses it is ${power['n_patches'].value:.2f}$ over all" in front
+    assert "where runs pass equal losses, those of $m$ and $1-e^{-L}$ are about a half" in front
+    assert [power[name].value for name in ("angles", "loss_factor")] == pytest.approx([0.5, 0.5], abs=0.1)
     by_depth = np.log(reached.lambda_max).groupby([reached.preset, reached.n_patches, reached.depth]).mean().unstack()
     assert (by_depth[18] > by_depth[6]).all()
     other = by_depth.index[by_depth[6] < by_depth[2]]  # two layers do not mix the wires
