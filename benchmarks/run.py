@@ -326,9 +326,6 @@ def headline(runs: int) -> dict:
         whole = lambda: [theirs.gradient(a, x, weights) for a, x in zip(phi, patches, strict=True)]  # noqa: E731
         times["torchquantum_gradient"].append(seconds(whole))
     out = {name: statistics.median(values) for name, values in times.items()}
-    for what in ours:
-        pairs = zip(times[f"torchquantum_{what}"], times[f"patchscape_{what}"], strict=True)
-        out[f"ratio_{what}"] = statistics.median(theirs / ours for theirs, ours in pairs)
     print(out)
     return out
 
