@@ -14,6 +14,9 @@ from hypothesis import settings
 
 from patchscape import runtime
 
+# Milliseconds for what a browser does: a busy machine of few cores may take half a minute to open a page.
+PATIENCE = 120_000
+
 matplotlib.use("Agg")
 runtime.compile_fast()
 runtime.keep_programs()
@@ -96,9 +99,9 @@ def new_page(browser):
         context.close()
 
 
-@pytest.fixture
-def visit(browser):
-    """Open a page at a width; return it with everything that went wrong."""
+@contextmanager
+def visits(browser):
+    """Function that opens a page at a width and returns it with everything that went wrong; closes all at its end."""
     contexts = []
 
     def visit(document, width=1200, **options):
@@ -106,6 +109,7 @@ def visit(browser):
         if not path.is_file():
             pytest.fail(f"{path} is not built: run `make book` first")
         context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page, faults = context.new_page(), []
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
@@ -116,9 +120,16 @@ def visit(browser):
             lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(f"asked for {r.url}"),
         )
         page.goto(path.as_uri())
-        tool.wait_for_formulas(page)
+        tool.wait_for_formulas(page, PATIENCE)
         return page, faults
 
     yield visit
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """`visits` for one test."""
+    with visits(browser) as visit:
+        yield visit

@@ -41,6 +41,7 @@ LEFT_OUT = (
     "patchscape figures --chapter 7 -p images=100",
     "patchscape figures --chapter 7 -p products=4",
     "patchscape figures --chapter 8 -p 'replicas=[1, 16]'",  # the equality is a test of curvature
+    "patchscape figures --chapter 9 -p 'shots=[3000]' -p repeats=100",
 )
 
 
@@ -180,9 +181,12 @@ def beyond():
 
 def test_9_a_little_noise_flattens_much_and_costs_little_accuracy(beyond):
     noisy = beyond[beyond.kind == "noisy"]
-    means = noisy.assign(height=np.log(noisy.lambda_max)).groupby("noise")[["height", "accuracy"]].mean()
-    assert np.exp(means.height[0] - means.height[0.03]) == pytest.approx(4, abs=0.5)
-    assert 0 < means.accuracy[0] - means.accuracy[0.03] < 0.05 < 0.15 < means.accuracy[0] - means.accuracy[0.1]
+    kept = noisy.assign(height=np.log(noisy.lambda_max)).groupby(["noise", "n_patches"])[["height", "accuracy"]].mean()
+    assert np.exp(kept.height[0, 1] - kept.height[0.03, 1]) == pytest.approx(6, abs=0.5)
+    for n, cost in ((4, 0.04), (9, 0.06)):
+        assert np.exp(kept.height[0, n] - kept.height[0.03, n]) == pytest.approx(4, abs=0.5)
+        assert kept.accuracy[0, n] - kept.accuracy[0.03, n] == pytest.approx(cost, abs=0.006)
+        assert kept.accuracy[0, n] - kept.accuracy[0.1, n] > 0.2
 
 
 def test_9_one_and_four_patches_alone_would_set_the_classical_layer_apart(beyond):

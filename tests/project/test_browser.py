@@ -14,16 +14,47 @@ import print_book
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from cases import ROOT
+from conftest import visits
 
 HTML = ROOT / "_build" / "html"
 
 pytestmark = [pytest.mark.slow, pytest.mark.book]
-each_page = pytest.mark.parametrize("document", check_book.documents(ROOT))
 
 
-@each_page
-def test_page_loads_offline_without_errors_and_shows_its_maths(visit, document):
-    page, faults = visit(document)
+# --- every page: opened once on a desk, once in the dark and once on a phone, for all tests that look at it ---
+
+
+@pytest.fixture(scope="module", params=check_book.documents(ROOT))
+def document(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def desk(browser, document):
+    with visits(browser) as visit:
+        yield visit(document, color_scheme="light")
+
+
+@pytest.fixture(scope="module")
+def dark(browser, document):
+    with visits(browser) as visit:
+        yield visit(document, color_scheme="dark")
+
+
+@pytest.fixture(scope="module")
+def phone(browser, document):
+    with visits(browser) as visit:
+        yield visit(document, width=320, device_scale_factor=3)
+
+
+def serious(axe):
+    """What a run of axe found to be wrong: rules, and the first elements that break them."""
+    found = [violation for violation in axe.response["violations"] if violation["impact"] in {"serious", "critical"}]
+    return [(v["id"], [node["html"][:200] for node in v["nodes"][:5]]) for v in found]
+
+
+def test_page_loads_offline_without_errors_and_shows_its_maths(desk):
+    page, faults = desk
     assert faults == []
     assert page.locator("article h1").first.is_visible()
     assert page.locator("mjx-merror").count() == 0
@@ -32,9 +63,8 @@ def test_page_loads_offline_without_errors_and_shows_its_maths(visit, document):
     assert page.evaluate(broken) == []
 
 
-@each_page
-def test_page_does_not_scroll_sideways_on_a_phone(visit, document):
-    page, _ = visit(document, width=320, device_scale_factor=3)
+def test_page_does_not_scroll_sideways_on_a_phone(phone):
+    page, _ = phone
     too_wide = """() => [...document.querySelectorAll('article *')]
         .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
         .slice(0, 3).map(e => e.outerHTML.slice(0, 120))"""
@@ -45,6 +75,73 @@ def test_page_does_not_scroll_sideways_on_a_phone(visit, document):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, page.evaluate(too_wide)
         page.wait_for_function(f"() => ({cut_off})().length === 0")
+
+
+def test_a_page_says_what_it_is_about(desk):
+    page, _ = desk
+    content = "name => document.querySelector(`meta[name='${name}'], meta[property='${name}']`)?.content"
+    words = page.evaluate(content, "description")
+    assert words == page.evaluate(content, "og:description")
+    assert 20 < len(words) <= book_site.LONGEST
+    assert not re.search(r"[\\\\${}]", words), words
+    assert page.evaluate(content, "og:site_name") in page.title()
+
+
+def test_page_leads_on_and_says_how_long_it_takes_to_read(desk, document):
+    page, _ = desk
+    assert page.locator(".prev-next-footer a").count() >= 1
+    assert page.locator(".reading-time").count() == (document not in book_pages.WITHOUT_TIME)
+
+
+def test_no_part_of_a_figure_is_out_of_sight_on_a_phone(phone):
+    page, _ = phone
+    page.set_viewport_size({"width": 390, "height": 800})
+    out_of_sight = """() => [...document.querySelectorAll('article figure')].filter(figure => {
+        const shown = [...figure.querySelectorAll('.figure-tile > span')];
+        const parts = shown.length ? shown : [...figure.querySelectorAll('img')];
+        return figure.querySelector('img') && !parts.every(part => {
+          const box = part.getBoundingClientRect();
+          let [left, right] = [0, innerWidth];
+          for (let e = part.parentElement; e; e = e.parentElement)
+            if (getComputedStyle(e).overflowX !== 'visible') {
+              const frame = e.getBoundingClientRect();
+              [left, right] = [Math.max(left, frame.left), Math.min(right, frame.right)];
+            }
+          return box.width > 20 && box.height > 10 && box.left >= left - 1 && box.right <= right + 1;
+        })}).map(figure => figure.id)"""
+    assert page.evaluate(out_of_sight) == []
+
+
+def test_page_is_readable_in_dark_mode(dark):
+    page, faults = dark
+    assert faults == []
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+
+
+def test_page_has_no_serious_accessibility_problem(desk):
+    assert serious(Axe().run(desk[0])) == []
+
+
+def test_page_has_no_serious_accessibility_problem_in_the_dark(dark):
+    assert serious(Axe().run(dark[0])) == []
+
+
+def test_printed_page_is_the_article_alone(dark):
+    # The last test of the dark page, which stays as printed.
+    page, _ = dark
+    page.set_viewport_size({"width": 794, "height": 800})
+    page.emulate_media(media="print")
+    shown = "s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility()).map(e => e.className)"
+    furniture = ".bd-sidebar, .bd-header-article, .prev-next-footer, .copybtn, .headerlink, .figure-data"
+    assert page.evaluate(shown, furniture) == []
+    assert len(page.evaluate(shown, "h1")) == 1
+    # The browser tells print.js of the change of medium in its own time.
+    white = "() => ['rgb(255, 255, 255)', 'rgba(0, 0, 0, 0)'].includes(getComputedStyle(document.body).backgroundColor)"
+    page.wait_for_function(white)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 794
+
+
+# --- some pages, each opened for its test ---
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -73,25 +170,6 @@ def test_on_a_phone_the_panels_of_a_figure_stand_below_each_other_at_full_size(v
     page.wait_for_url("**.png")
     assert page.evaluate("() => document.images[0].naturalWidth") > 1500
     assert faults == []
-
-
-@each_page
-def test_no_part_of_a_figure_is_out_of_sight_on_a_phone(visit, document):
-    page, _ = visit(document, width=390, device_scale_factor=2)
-    out_of_sight = """() => [...document.querySelectorAll('article figure')].filter(figure => {
-        const shown = [...figure.querySelectorAll('.figure-tile > span')];
-        const parts = shown.length ? shown : [...figure.querySelectorAll('img')];
-        return figure.querySelector('img') && !parts.every(part => {
-          const box = part.getBoundingClientRect();
-          let [left, right] = [0, innerWidth];
-          for (let e = part.parentElement; e; e = e.parentElement)
-            if (getComputedStyle(e).overflowX !== 'visible') {
-              const frame = e.getBoundingClientRect();
-              [left, right] = [Math.max(left, frame.left), Math.min(right, frame.right)];
-            }
-          return box.width > 20 && box.height > 10 && box.left >= left - 1 && box.right <= right + 1;
-        })}).map(figure => figure.id)"""
-    assert page.evaluate(out_of_sight) == []
 
 
 def test_a_wide_page_shows_figures_whole(visit):
@@ -141,42 +219,11 @@ def test_code_wider_than_its_column_fades_out_where_it_goes_on(visit):
     assert not code.evaluate(faded)
 
 
-@each_page
-def test_page_is_readable_in_dark_mode(visit, document):
-    page, faults = visit(document, color_scheme="dark")
-    assert faults == []
-    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
-
-
-@each_page
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_has_no_serious_accessibility_problem(visit, document, scheme):
-    page, _ = visit(document, color_scheme=scheme)
-    page.wait_for_load_state("load")
-    violations = Axe().run(page).response["violations"]
-    serious = [violation for violation in violations if violation["impact"] in {"serious", "critical"}]
-    assert [(v["id"], [node["html"][:200] for node in v["nodes"][:5]]) for v in serious] == []
-
-
-@each_page
-def test_printed_page_is_the_article_alone(visit, document):
-    page, _ = visit(document, width=794, color_scheme="dark")
-    page.emulate_media(media="print")
-    shown = "s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility()).map(e => e.className)"
-    furniture = ".bd-sidebar, .bd-header-article, .prev-next-footer, .copybtn, .headerlink, .figure-data"
-    assert page.evaluate(shown, furniture) == []
-    assert len(page.evaluate(shown, "h1")) == 1
-    # The browser tells print.js of the change of medium in its own time.
-    white = "() => ['rgb(255, 255, 255)', 'rgba(0, 0, 0, 0)'].includes(getComputedStyle(document.body).backgroundColor)"
-    page.wait_for_function(white, timeout=20_000)
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 794
-
-
 def test_search_finds_a_chapter_from_the_file_system(visit):
     page, _ = visit("search")
     page.goto(page.url + "?q=eigenvalue")
     # Results come one after another, so the first of them says nothing of the others.
-    page.locator('#search-results li a[href*="chapters/04_hessian.html"]').first.wait_for(timeout=20_000)
+    page.locator('#search-results li a[href*="chapters/04_hessian.html"]').first.wait_for()
 
 
 def test_folded_code_opens_with_one_click_and_has_a_copy_button(visit):
@@ -282,11 +329,10 @@ def test_an_open_preview_has_no_serious_accessibility_problem(visit, kind, schem
     page.locator(selector).first.focus()
     page.locator(f".tippy-box {content}").first.wait_for(state="visible")
     page.wait_for_function("() => getComputedStyle(document.querySelector('.tippy-box')).opacity === '1'")
-    found = Axe().run(page, context="[data-tippy-root]").response
-    seen = {rule["id"] for rule in found["passes"]}  # that something was looked at
+    found = Axe().run(page, context="[data-tippy-root]")
+    seen = {rule["id"] for rule in found.response["passes"]}  # that something was looked at
     assert ("aria-roles" if kind == "equation" else "color-contrast") in seen  # a formula is no text to axe
-    serious = [violation for violation in found["violations"] if violation["impact"] in {"serious", "critical"}]
-    assert [(v["id"], [node["html"][:200] for node in v["nodes"][:5]]) for v in serious] == []
+    assert serious(found) == []
 
 
 def test_a_preview_fits_a_phone(visit):
@@ -298,17 +344,6 @@ def test_a_preview_fits_a_phone(visit):
     place = box.bounding_box()
     assert place["x"] >= 0
     assert place["x"] + place["width"] <= 390
-
-
-@each_page
-def test_a_page_says_what_it_is_about(visit, document):
-    page, _ = visit(document)
-    content = "name => document.querySelector(`meta[name='${name}'], meta[property='${name}']`)?.content"
-    words = page.evaluate(content, "description")
-    assert words == page.evaluate(content, "og:description")
-    assert 20 < len(words) <= book_site.LONGEST
-    assert not re.search(r"[\\\\${}]", words), words
-    assert page.evaluate(content, "og:site_name") in page.title()
 
 
 def test_the_page_for_lost_readers_leads_back(visit):
@@ -323,17 +358,10 @@ def test_the_experiment_runs_on_its_page(visit):
     for n in (4, 9):
         page.uncheck(f'[name=experiment-n][value="{n}"]', force=True)
     page.locator("text=Train and measure").click()
-    page.locator("tbody tr", has_text="mean").wait_for(timeout=60_000)
+    page.locator("tbody tr", has_text="mean").wait_for()
     value, residual = (float(page.locator(".experiment tbody td").nth(column).inner_text()) for column in (7, 8))
     assert 0 < residual < 1e-5 * value
     assert faults == []
-
-
-@each_page
-def test_page_leads_on_and_says_how_long_it_takes_to_read(visit, document):
-    page, _ = visit(document)
-    assert page.locator(".prev-next-footer a").count() >= 1
-    assert page.locator(".reading-time").count() == (document not in book_pages.WITHOUT_TIME)
 
 
 def test_the_whole_book_prints_to_one_file(browser):
