@@ -35,7 +35,7 @@ app = typer.Typer(cls=_OneSentence, add_completion=False, no_args_is_help=True, 
 
 # The names of the grids are written out, because reading them takes a second that `--help` need not take.
 Grid = Literal["laptop", "controls", "paper", "datasets", "chapters", "smoke"]
-GridName = Annotated[Grid, typer.Argument(help="which grid; smoke takes seconds, to try out")]
+GridName = Annotated[Grid, typer.Argument(help="which grid; smoke takes a minute or two, to try out")]
 JobName = Annotated[str, typer.Argument(help="name of the job, as `patchscape grid GRID` prints it")]
 RunFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="run file (.safetensors) of `patchscape train` or of a grid")

@@ -84,8 +84,23 @@ class Layout(NamedTuple):
 class ModelConfig(_Frozen):
     """The model of the paper: n circuits, one per overlapping patch, and a softmax over their mean.
 
-    The defaults are the paper's. `stride` is ours: None spreads the patches over the whole image as the paper
-    does, a number sets the distance in pixels between neighbouring patches, centred on the image.
+    The defaults are the paper's.
+
+    Attributes:
+        n_patches: n, a square that fits `image_side` (`allowed_patch_counts`); the paper has 4, 9, 16.
+        depth: layers d of each of a circuit's three blocks; the paper has 50, 100, 150, 200.
+        n_qubits: wires q of a circuit and pixels along one side of its patch; even, from 2 to 10.
+        image_side: pixels along one side of an image; the paper averages 28 x 28 to 14 x 14.
+        n_classes: number of outputs K of a circuit, half of them X and half Z; even, at most 2 q. As many as classes of
+            images, unless `RunConfig.data_classes` says otherwise.
+        scale: c, by which the mean or sum of the expectation values is multiplied to give the logits.
+        aggregation: "mean" or "sum" over the circuits.
+        shared_bias: whether one trainable angle for each pixel, the same for all circuits, is added to the image.
+        stride: pixels between neighbouring patches, which are then centred on the image (ours); None spreads them over
+            the whole image, as the paper does.
+
+    Raises:
+        ValueError: if a value is not allowed, or the patches do not fit the image.
     """
 
     n_patches: Annotated[int, Field(ge=1)] = 4  # paper: 4, 9, 16
@@ -138,7 +153,7 @@ class ModelConfig(_Frozen):
 
     @property
     def factor(self) -> float:
-        """Weight of one circuit's expectation values in the logits: c / n for the mean, c for the sum."""
+        """Weight of one circuit's expectation values in the logits, c / n for the mean and c for the sum."""
         return self.scale / self.n_patches if self.aggregation == "mean" else self.scale
 
     @property
@@ -148,7 +163,7 @@ class ModelConfig(_Frozen):
 
     @property
     def n_params(self) -> int:
-        """Number of all trainable numbers: every circuit's angles and, if present, the shared bias."""
+        """Number of all trainable numbers, every circuit's angles and the shared bias if there is one."""
         return self.n_patches * self.n_params_per_qnn + self.shared_bias * self.image_side**2
 
     @property
@@ -172,7 +187,18 @@ class ModelConfig(_Frozen):
 
 
 class TrainConfig(_Frozen):
-    """The training protocol; the defaults are the author's for depth 50."""
+    """The training protocol; the defaults are the author's for depth 50.
+
+    Attributes:
+        learning_rate: of Adam, rad per step, where the periodic cosine has its crest.
+        weight_decay: times the parameters, added to the gradient before Adam (nats per rad, per rad).
+        epochs: passes over the training images.
+        batch_size: images of one step; batches hold all classes in equal shares.
+        lr_half_period: epochs from a crest of the learning rate to the next zero.
+
+    Raises:
+        ValueError: if a value is not allowed.
+    """
 
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-2  # author's code: see `paper_learning_rate`
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-5  # author's code: added to the gradient
@@ -182,7 +208,20 @@ class TrainConfig(_Frozen):
 
 
 class RunConfig(_Frozen):
-    """One training run: model, protocol, data and seed."""
+    """One training run: model, protocol, data and seed.
+
+    Attributes:
+        model: the circuits and their logits.
+        train: the protocol.
+        dataset: mnist, digits, fashion_mnist, or a name for your own images (letters, digits, underscores).
+        data_classes: images of so many first classes only, fewer than the model has outputs; None: as many as outputs.
+        n_train: number of training images, the first ones; None: all.
+        n_test: number of test images, likewise.
+        seed: of the initial angles and of the batches, from 0 to 2**32 - 1.
+
+    Raises:
+        ValueError: if a value is not allowed.
+    """
 
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()

@@ -54,7 +54,7 @@ def t2(loss: Number, n: Number, factor: Number, jacobian_square: Number, second_
     Args:
         loss: L, nats.
         n: number of circuits.
-        factor: f.
+        factor: f, the weight of one circuit in the logits (c / n for a mean, c for a sum).
         jacobian_square: B^2, at least the squared spectral norm of every J_p; K m a priori.
         second_norm: D, at least the norm of every second derivative of an output; m a priori.
 
@@ -75,7 +75,7 @@ def t3(loss: Number, n: Number, factor: Number, coverage: Number, input_square: 
     Args:
         loss: L, nats.
         n: number of circuits.
-        factor: f.
+        factor: f, the weight of one circuit in the logits (c / n for a mean, c for a sum).
         coverage: mu, the largest number of circuits that see one pixel.
         input_square: B_x^2, at least the squared spectral norm of every Jacobian in the inputs.
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from pathlib import Path
 from typing import get_args
 
 import nbformat
@@ -333,6 +334,22 @@ def test_the_defaults_do_not_ask_for_hours_and_are_estimated_below_what_they_too
 def test_values_that_ask_for_hours_say_so(name, given):
     with pytest.warns(UserWarning, match=rf"chapter {name} takes about \d+ h on two cores"):
         chapters.validate_parameters(PATHS[name], given)
+
+
+def test_hours_are_said_once_and_of_the_chapters_that_run(monkeypatch, tmp_path):
+    long = tmp_path / "long.yaml"
+    long.write_text("04_hessian: {depth: 200, seeds: 20}\n02_bound: {seeds: 100, epochs: 1000}\n")
+    given = chapters.load_parameters(long, PATHS)
+
+    def run(path, values, output, *, figures, tell):
+        (Path(figures) / f"{path.stem}.png").write_bytes(b"")
+        return output
+
+    monkeypatch.setattr(chapters, "run_chapter", run)
+    lines = []
+    chapters.make_figures({"04_hessian": given["04_hessian"]}, PATHS, tmp_path / "out", tell=lines.append)
+    (line,) = lines
+    assert re.fullmatch(r"note: chapter 04_hessian takes about \d+ h on two cores with these values", line)
 
 
 # --- names ---

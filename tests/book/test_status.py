@@ -1,6 +1,7 @@
 """Tables about the book itself."""
 
 import ast
+import hashlib
 import json
 import re
 
@@ -41,6 +42,16 @@ def test_every_captioned_figure_is_listed_once(figures):
 )
 def test_a_figure_names_the_files_that_it_is_drawn_from(figures, figure, sources):
     assert figures.sources[figure] == sources
+
+
+def test_every_stored_result_is_listed_once_with_its_checksum():
+    folder = ROOT / "data" / "results"
+    runs, others = status.result_files(), status.other_files()
+    listed = [*(runs.grid + "/" + runs.file), *others.file]
+    stored = [p.relative_to(folder).as_posix() for p in folder.rglob("*.safetensors") if "unfinished" not in p.parts]
+    assert sorted(listed) == sorted([*stored, "benchmarks.json", "chapters.json"])
+    row = others[others.file.str.endswith("-curvature.safetensors")].iloc[0]
+    assert row.sha256 == hashlib.sha256((folder / row.file).read_bytes()).hexdigest()
 
 
 def test_every_named_source_exists(figures):

@@ -353,7 +353,9 @@ def load_parameters(params_file: str | Path, chapters: Mapping[str, Path]) -> di
     for name, given in content.items():
         if name not in chapters:
             raise ValueError(_unknown("chapter", name, chapters, str(params_file)))
-        validate_parameters(chapters[name], given or {})
+        with warnings.catch_warnings():  # of hours, which `make_figures` gives for the chapters that it runs
+            warnings.simplefilter("ignore")
+            validate_parameters(chapters[name], given or {})
     return {name: content.get(name) or {} for name in chapters}
 
 
@@ -428,7 +430,11 @@ def make_figures(
         ValueError: if a parameter is not allowed (nothing is run then), a chapter fails, or none saves a figure.
     """
     for name, parameters in plan.items():
-        validate_parameters(chapters[name], parameters)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            validate_parameters(chapters[name], parameters)
+        for warning in said:
+            tell(f"note: {warning.message}")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     written, notebooks = [], {}

@@ -95,6 +95,23 @@ def result_files() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def other_files() -> pd.DataFrame:
+    """Finds the stored results that are no run files: curvature, landscapes, measurements of other kinds.
+
+    Returns:
+        One row per file: file (below data/results), size_mb, sha256 (of the file), in the order of their names.
+    """
+    folder = files.data_folder() / "results"
+    runs = {f"{grid}/{name}" for grid, name in result_files()[["grid", "file"]].itertuples(index=False)}
+    rows = []
+    for path in sorted([*folder.rglob("*.safetensors"), *folder.glob("*.json")]):
+        name = path.relative_to(folder).as_posix()
+        if name not in runs and "unfinished" not in path.parts:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            rows.append({"file": name, "size_mb": path.stat().st_size / 1e6, "sha256": digest})
+    return pd.DataFrame(rows, columns=["file", "size_mb", "sha256"])
+
+
 def figures(folder: str | Path | None = None) -> pd.DataFrame:
     """Finds out from the code of the chapters which stored files each figure is drawn from.
 

@@ -24,7 +24,7 @@ class FullDataLoss:
     Attributes:
         cfg: the model.
         size: P, number of parameters.
-        n_images: N.
+        n_images: number of images N.
 
     Args:
         cfg: the model.

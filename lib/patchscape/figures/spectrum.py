@@ -273,7 +273,7 @@ def expected_outliers(spectra: Mapping[int, Mapping[int, tuple[np.ndarray, np.nd
 
     Args:
         spectra: by number of patches and depth, measured and expected (S, k), as shares of the expected trace.
-        n_classes: C.
+        n_classes: number of classes C.
 
     Returns:
         The figure, a panel for each number of patches: coloured dots are the measured geometric means over runs, with

@@ -131,7 +131,7 @@ def jobs(grid: str) -> dict[str, Job]:
     """Returns every job of a grid by its name.
 
     Args:
-        grid: laptop, controls, paper, datasets, chapters, or smoke (seconds, for trying out).
+        grid: laptop, controls, paper, datasets, chapters, or smoke (a minute or two, for trying out).
 
     Returns:
         The jobs in the order in which they are best run.

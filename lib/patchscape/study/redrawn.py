@@ -104,7 +104,7 @@ def at(
         seed: of the run, which sets its start; the redrawn blocks are drawn from a generator with this seed too.
         angles: (N, side, side) in rad.
         probabilities: (N, C), the model's at the minimum: those of every row.
-        draws: D.
+        draws: number of draws D.
         of: the mean is over so many images, of which those given are all that count; None: over those given.
 
     Returns:
