@@ -270,7 +270,7 @@
     const below = top.filter((v) => v !== null && v <= 0).length;
     text.textContent = all
       ? `All ${top.length} Hessian eigenvalues at the minimum, by rank; ${below} negative ones are not drawn on this scale.`
-      : `The ${top.length} largest of ${r.params} Hessian eigenvalues at the minimum, by rank. Thin lines: the other seeds.${estimate ? " Dashed: what the estimate E2 expects with random blocks in the place of the trained ones." : ""}`;
+      : `The ${top.length} largest of ${r.params} Hessian eigenvalues at the minimum, by rank. Thin lines: the other seeds.${estimate ? " Dashed: what the estimate E2 of chapter 3 expects with random blocks in the place of the trained ones." : ""} C = 10 classes.`;
   }
 
   // m (1 - exp(-L)) / n of a run, the abscissa of the law
@@ -299,10 +299,10 @@
     const depths = unique(known.map((r) => r.d)), body = [];
     const mine = run(), i = number();
     const mean = (r) => r.lambda_max.reduce((sum, v) => sum + (v || 0), 0) / r.lambda_max.filter((v) => v).length;
-    const first = known.find((r) => r.d === chosen.d);
+    const first = known.filter((r) => r.d === chosen.d && r.n >= 4).sort((a, b) => a.n - b.n)[0];
     if (first && ns.length > 1) {
-      const ends = ns.map((n) => (mean(first) * first.n) / n);
-      body.push(polyline(ns, ends.map((v) => (y(v) <= H - BOTTOM ? v : null)), x, y, { stroke: "var(--muted)", "stroke-dasharray": "4 3" }));
+      const claimed = ns.filter((n) => n >= first.n), ends = claimed.map((n) => (mean(first) * first.n) / n);
+      body.push(polyline(claimed, ends.map((v) => (y(v) <= H - BOTTOM ? v : null)), x, y, { stroke: "var(--muted)", "stroke-dasharray": "4 3" }));
     }
     for (const r of known)
       r.lambda_max.forEach((v, s) => {
@@ -322,15 +322,17 @@
     const at = (name) => digits(e < 0 ? null : r[name][i][e]);
     find(".explorer-summary").innerHTML =
       `<i>n</i> = ${r.n}, <i>d</i> = ${r.d}, seed ${chosen.seed}, ${r.params} parameters: λ<sub>max</sub> = <b>${digits(r.lambda_max && r.lambda_max[i])}</b> nats/rad², ` +
-      `training loss <b>${at("train_loss")}</b>, test loss <b>${at("test_loss")}</b> nats, test accuracy <b>${at("test_accuracy")}</b>.`;
+      `training loss <b>${at("train_loss")}</b> nats, test loss <b>${at("test_loss")}</b> nats, test accuracy <b>${at("test_accuracy")}</b>.`;
     if (!view) find(".explorer-summary").append(` No surface is stored for this run${Object.keys(r.views).length ? `, but for seed ${Object.keys(r.views).join(", ")} of the same size` : ""}.`);
+    const other = beside() && run(beside());
+    if (other) find(".explorer-summary").append(` Beside it: n = ${other.n}, d = ${other.d}, seed ${beside().seed}, λmax = ${digits(other.lambda_max && other.lambda_max[other.seeds.indexOf(beside().seed)])} nats/rad².`);
     const share = view ? Math.round(100 * (view.explained[0] + view.explained[1])) : null;
     const kind = chosen.view.startsWith("pca")
       ? `The plane holds ${share} % of the variance of the path; black line: the path's shadow on the surface; dots: its true loss, off the plane.`
       : chosen.view === "eigen"
         ? "Directions of the largest and second largest curvature."
         : "Two random directions, each circuit's part as long as that circuit's angles.";
-    find(".explorer-caption").textContent = `Loss over all ${images} training images (MNIST, 8 qubits), bias ${chosen.view.startsWith("pca") ? "frozen at the minimum" : "moving too"}; height and colour are logarithmic. ${view ? kind : ""}`;
+    find(".explorer-caption").textContent = `Loss over all ${images} training images (MNIST, 8 qubits), bias ${chosen.view.startsWith("pca") ? "frozen at the minimum" : "moving too"}; height and colour are logarithmic, so that a low minimum looks like a funnel however flat it is. ${view ? kind : ""}`;
     [chosen, beside()].forEach((at, k) => {
       const shown = at && run(at).views[at.seed], heights = shown && shown[chosen.view].z;
       if (shown) surfaces[k].setAttribute("aria-label", `Loss surface for ${name(at)}: ${find(`[value="${chosen.view}"]`).textContent}. From ${digits(10 ** (Math.min(...heights) / 1000))} to ${digits(10 ** (Math.max(...heights) / 1000))} nats.`);
