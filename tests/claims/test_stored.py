@@ -237,7 +237,12 @@ def test_eigenvalues_at_the_papers_size_are_near_the_published_and_the_expected_
     assert (own.lambda_max / published.loc[own.index]).between(0.75, 1.1).all()
     assert (runs.lambda_max / runs.expected_lambda_max).between(0.75, 1.25).all()
     assert own.lambda_max[4, 50] / own.lambda_max[9, 50] > 3  # claim (b)
-    assert own.lambda_max.loc[4].is_monotonic_increasing  # claim (a), with the author's rates
+    for n in (4, 9):
+        assert own.lambda_max.loc[n].sort_index().is_monotonic_increasing  # claim (a), with the author's rates
+    ratio = (own.lambda_max / own.expected_lambda_max).unstack("depth")
+    for d in (50, 100):
+        assert own.xs(d, level="depth").scaled.is_monotonic_increasing
+        assert ratio[d].dropna().is_monotonic_increasing
     assert own.train_loss.loc[4].loc[:150].is_monotonic_decreasing
 
 
@@ -247,6 +252,15 @@ def test_at_the_papers_size_the_law_gives_up_to_three_times_too_much():
     for rows in (tables.runs.table(["paper"]).dropna(subset=["lambda_max"]), tables.published.eigenvalues()):
         over = constant / tables.runs.with_law(rows).kappa
         assert 1.4 < over.min() < 2.7 < over.max() < 3
+
+
+def test_where_runs_jump_when_the_rate_is_full():
+    jumps = {
+        size: tuple(losses[10:].max() > 1 for losses in (theirs, ours))
+        for size, (theirs, ours, _) in tables.published.curves().items()
+    }
+    assert [size for size, (_, ours) in jumps.items() if ours] == [(4, 50)]
+    assert [size for size, (theirs, _) in jumps.items() if theirs] == [(4, 50), (4, 100), (9, 50)]
 
 
 def test_the_published_loss_falls_where_the_published_eigenvalue_rises():
