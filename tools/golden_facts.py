@@ -22,9 +22,32 @@ COMPUTED = (
     *("arch-loss*", "arch-sure", "arch-guess", "arch-rms", "arch-logit-rms", "arch-worst-*", "arch-first-ours"),
     *("t-points", "t-broken", "t-images", "t-seeds", "t-slack-*", "t-rho*", "t-trace*-live", "t-top-live"),
     *("s-size", "s-classes", "s-count", "s-images", "s-gap", "s-loss", "s-top", "s-low", "s-gradient", "s-flat*"),
-    *("s-share", "s-overlap", "s-beyond", "s-chance", "s-trace*", "s-steps", "s-hits-*", "s-runs", "c-copies"),
+    *(
+        "s-share",
+        "s-overlap*",
+        "s-negative-*",
+        "s-beyond",
+        "s-chance",
+        "s-trace*",
+        "s-steps",
+        "s-hits-*",
+        "s-runs",
+        "c-copies",
+    ),
     *("p-live-images", "p-live-products", "p-live-residual", "p-live-top", "v-home-difference", "v-qnode-*"),
-    *("b-again-live", "b-exact", "b-scatter-*", "h-again-*", "l-images", "l-worst", "l-median", "l-ends-*", "l-null-*"),
+    *(
+        "b-again-live",
+        "b-exact",
+        "b-scatter-*",
+        "b-mean",
+        "b-error",
+        "h-again-*",
+        "l-images",
+        "l-worst",
+        "l-median",
+        "l-ends-*",
+        "l-null-*",
+    ),
 )
 TIMED = ("v-rate", "v-gap", "v-images", "v-deeper-measured")  # nor times on the machine that builds the book
 
@@ -48,11 +71,12 @@ def stored(found: Mapping[str, str]) -> dict[str, str]:
     return {name: found[name] for name in sorted(found) if not any(fnmatchcase(name, kind) for kind in live)}
 
 
-def of_the_book(build: Path = ROOT / "_build") -> Facts:
-    """Return the facts from stored data of the book that was built last.
+def of_the_book(build: Path = ROOT / "_build", *, live: bool = False) -> Facts:
+    """Return the facts of the book that was built last.
 
     Args:
         build: folder of the build.
+        live: also those that were computed while it was built; else those from stored data alone.
 
     Returns:
         By chapter.
@@ -69,7 +93,8 @@ def of_the_book(build: Path = ROOT / "_build") -> Facts:
             record = known.match_cache_notebook(nbformat.read(path, 4))
         except KeyError:
             raise FileNotFoundError(f"{path.name} is not in the book that was built: run `make book` first") from None
-        if kept := stored(glued(known.get_cache_bundle(record.pk).nb)):
+        facts = glued(known.get_cache_bundle(record.pk).nb)
+        if kept := facts if live else stored(facts):
             found[path.stem] = kept
     return found
 
