@@ -25,19 +25,7 @@ COMPUTED = (
     *("s-share", "s-overlap*", "s-negative-*", "s-beyond", "s-chance", "s-trace*", "s-steps", "s-hits-*", "s-runs"),
     *("c-copies", "b-mean", "b-error"),
     *("p-live-images", "p-live-products", "p-live-residual", "p-live-top", "v-home-difference", "v-qnode-*"),
-    *(
-        "b-again-live",
-        "b-exact",
-        "b-scatter-*",
-        "b-mean",
-        "b-error",
-        "h-again-*",
-        "l-images",
-        "l-worst",
-        "l-median",
-        "l-ends-*",
-        "l-null-*",
-    ),
+    *("b-again-live", "b-exact", "b-scatter-*", "h-again-*", "l-images", "l-worst", "l-median", "l-ends-*", "l-null-*"),
 )
 TIMED = ("v-rate", "v-gap", "v-images", "v-deeper-measured")  # nor times on the machine that builds the book
 
