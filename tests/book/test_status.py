@@ -46,7 +46,8 @@ def test_a_figure_names_the_files_that_it_is_drawn_from(figures, figure, sources
 
 def test_every_stored_result_is_listed_once_with_its_checksum():
     folder = ROOT / "data" / "results"
-    runs, others = status.result_files(), status.other_files()
+    runs = status.result_files()
+    others = status.other_files(runs)
     listed = [*(runs.grid + "/" + runs.file), *others.file]
     stored = [p.relative_to(folder).as_posix() for p in folder.rglob("*.safetensors") if "unfinished" not in p.parts]
     assert sorted(listed) == sorted([*stored, "benchmarks.json", "chapters.json"])

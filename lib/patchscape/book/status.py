@@ -95,18 +95,21 @@ def result_files() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def other_files() -> pd.DataFrame:
+def other_files(runs: pd.DataFrame) -> pd.DataFrame:
     """Finds the stored results that are no run files: curvature, landscapes, measurements of other kinds.
+
+    Args:
+        runs: the run files, from `result_files`.
 
     Returns:
         One row per file: file (below data/results), size_mb, sha256 (of the file), in the order of their names.
     """
     folder = files.data_folder() / "results"
-    runs = {f"{grid}/{name}" for grid, name in result_files()[["grid", "file"]].itertuples(index=False)}
+    known = set(runs.grid + "/" + runs.file)
     rows = []
     for path in sorted([*folder.rglob("*.safetensors"), *folder.glob("*.json")]):
         name = path.relative_to(folder).as_posix()
-        if name not in runs and "unfinished" not in path.parts:
+        if name not in known and "unfinished" not in path.parts:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             rows.append({"file": name, "size_mb": path.stat().st_size / 1e6, "sha256": digest})
     return pd.DataFrame(rows, columns=["file", "size_mb", "sha256"])
