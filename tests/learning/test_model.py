@@ -220,6 +220,20 @@ def test_arrays_of_another_model_are_refused(change, sentence):
         jax.eval_shape(lambda a: model.logits(SMALL, {k: a[k] for k in ("phi", "bias")}, a["angles"]), arrays)
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([0, 1, 4], r"^labels go from 0 to 4; the model needs 0 to 3, its classes\.$"),
+        ([-1, 1, 2], r"^labels go from -1 to 2; the model needs 0 to 3"),
+        ([0.0, 1.0, 2.0], r"^labels are float32 of shape \(3,\); the model needs integers of shape \(3,\)\.$"),
+        ([0, 1], r"^labels are int32 of shape \(2,\); the model needs integers of shape \(3,\)"),
+    ],
+)
+def test_labels_that_are_no_classes_of_the_model_are_refused(labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        model.loss(SMALL, model.init(SMALL, 0), jnp.zeros((3, 6, 6)), jnp.array(labels))
+
+
 # The same functions, with their shapes checked by jaxtyping and beartype while they are traced.
 
 

@@ -4,12 +4,15 @@ Plain text: what comes out is what stands on the page. A number on its own needs
 (`f"{value:.2f}"`), and an estimate says itself (`statistics.Estimate.text`).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
+
+_WORDS = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}")  # two of them in a row
 
 # What stands over a column, with its unit. The names are those of `tables`.
 COLUMNS = {
@@ -146,6 +149,12 @@ def each(values: Mapping[Any, Any] | pd.Series, name: str, digits: str = ".2f") 
     return ", ".join(texts)
 
 
+def _sides(shown: pd.DataFrame) -> pd.DataFrame:
+    """Classes of a table's cells: columns of words start on the left and may break into lines, as Markdown's do."""
+    wordy = [any(_WORDS.search(str(value)) for value in shown[name]) for name in shown]
+    return pd.DataFrame([["text-left" if w else "" for w in wordy]] * len(shown), shown.index, shown.columns)
+
+
 def table(
     frame: pd.DataFrame,
     caption: str,
@@ -175,5 +184,7 @@ def table(
     shown = frame.rename(columns=words).rename_axis(index=words, columns=words)
     formats = {column: partial(number, digits=by_column.get(column, one)) for column in shown.select_dtypes("floating")}
     style = shown.style.set_caption(caption).format(formats, na_rep="")
+    if shown.index.is_unique and shown.columns.is_unique:  # else pandas knows no classes of cells
+        style = style.set_td_classes(_sides(shown))
     numbered = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     return style.hide(axis="index") if numbered else style

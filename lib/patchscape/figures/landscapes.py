@@ -204,7 +204,8 @@ def quadratic_model(records: Records, line: np.ndarray, *, reach: float = 0.6) -
     _label_lowest(axes, "distance (rad)")
     for ax in axes[:, 0]:
         ax.set_ylabel(_LOSS)
-    axes[0, 0].legend(loc="upper center")
+    drawn = next(ax for ax in axes.flat if ax.axison)
+    fig.legend(*drawn.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 

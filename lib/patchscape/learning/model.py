@@ -99,6 +99,19 @@ def _check_params(cfg: ModelConfig, params: Params) -> None:
             raise ValueError(f"{name} has shape {tuple(params[name].shape)}; the model needs {shape}.")
 
 
+def _check_labels(cfg: ModelConfig, labels: Array, count: int) -> None:
+    if labels.shape != (count,) or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}; the model needs integers of shape ({count},)."
+        )
+    if isinstance(labels, jax.core.Tracer) or count == 0:
+        return
+    if labels.min() < 0 or labels.max() >= cfg.n_classes:
+        raise ValueError(
+            f"labels go from {labels.min()} to {labels.max()}; the model needs 0 to {cfg.n_classes - 1}, its classes."
+        )
+
+
 def over_first_axis(f: Callable, *arguments, large: bool):
     """Applies f over the first axis of all arguments: side by side, or in turn on a CPU if one fills its caches."""
     if large and jax.default_backend() == "cpu":
@@ -178,11 +191,15 @@ def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> jax.
         cfg: the model.
         params: as from `init`.
         angles: (N, side, side) in rad.
-        labels: (N,) integers below n_classes.
+        labels: (N,) integers from 0 to n_classes - 1. Inside `jit` their values are unknown and not checked.
 
     Returns:
         A scalar in nats.
+
+    Raises:
+        ValueError: if an array has the wrong shape, or labels are not such integers.
     """
+    _check_labels(cfg, labels, len(angles))
     return cross_entropy(logits(cfg, params, angles), labels)
 
 
