@@ -8,7 +8,7 @@ from pathlib import Path
 
 import browser
 import build_book
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 FOOTER = (
@@ -45,6 +45,26 @@ def prepare(page: Page) -> None:
     page.evaluate(PREPARE)
 
 
+def write(chromium: Browser, out: Path) -> Page:
+    """Prints what the builder singlehtml has written.
+
+    Args:
+        chromium: the browser.
+        out: the file; it is there whole or not at all.
+
+    Returns:
+        The page that was printed, still open.
+    """
+    page = chromium.new_context(offline=True, viewport={"width": 794, "height": 1123}).new_page()
+    page.goto((build_book.NEW / "singlehtml" / "index.html").as_uri())
+    prepare(page)
+    browser.settle(page)
+    out.parent.mkdir(exist_ok=True)
+    page.pdf(path=out.with_suffix(".part"), **PAPER)
+    out.with_suffix(".part").replace(out)
+    return page
+
+
 def main() -> int:
     """Prints the book.
 
@@ -57,16 +77,8 @@ def main() -> int:
     if status := build_book.run(build_book.cache(build_book.keys()), "singlehtml"):
         return status
     out = ROOT / "out" / "patchscape.pdf"
-    out.parent.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        chromium = browser.launch(playwright)
-        page = chromium.new_context(offline=True, viewport={"width": 794, "height": 1123}).new_page()
-        page.goto((build_book.NEW / "singlehtml" / "index.html").as_uri())
-        prepare(page)
-        browser.settle(page)
-        page.pdf(path=out.with_suffix(".part"), **PAPER)
-        chromium.close()
-    out.with_suffix(".part").replace(out)
+    with sync_playwright() as playwright:  # its end closes the browser
+        write(browser.launch(playwright), out)
     print(f"The book is printed: {out}")
     return 0
 

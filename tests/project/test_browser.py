@@ -1,13 +1,11 @@
 """The built pages in a real browser without a network."""
 
 import re
-import subprocess
-import sys
+from contextlib import nullcontext
 from itertools import pairwise
 
 import book_pages
 import book_site
-import build_book
 import check_book
 import pandas as pd
 import print_book
@@ -368,21 +366,22 @@ def test_the_experiment_runs_on_its_page(visit):
     assert faults == []
 
 
-def test_the_whole_book_prints_to_one_file(browser):
+def test_the_whole_book_prints_to_one_file(browser, monkeypatch):
     if not (HTML / "index.html").is_file():
         pytest.fail(f"{HTML} is not built: run `make book` first")
-    result = subprocess.run([sys.executable, ROOT / "tools" / "print_book.py"], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
+    pages, write = [], print_book.write
+    monkeypatch.setattr(print_book, "sync_playwright", nullcontext)
+    monkeypatch.setattr(print_book.browser, "launch", lambda _: browser)
+    monkeypatch.setattr(print_book, "write", lambda *arguments: pages.append(write(*arguments)))
+    assert print_book.main() == 0
     printed = (ROOT / "out" / "patchscape.pdf").read_bytes()
     assert printed.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 50
-    page = browser.new_page()
-    page.goto((build_book.NEW / "singlehtml" / "index.html").as_uri())
-    print_book.prepare(page)
+    (page,) = pages
     assert page.locator("article h2 > .section-number").all_inner_texts() == [f"{i}. " for i in range(1, 11)]
     assert page.locator(".tag_parameters").count() == 0
     folds = page.locator(".admonition.dropdown > p:last-child")
     assert folds.count() > 10
     shown = "all => all.every(e => e.checkVisibility({visibilityProperty: true, opacityProperty: true}))"
     assert folds.evaluate_all(shown)
-    page.close()
+    page.context.close()
