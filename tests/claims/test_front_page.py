@@ -25,7 +25,7 @@ def test_the_sentence_of_the_law_holds_for_every_run(text):
 
 
 def test_the_sentence_on_the_averaging_holds_for_mean_and_sum(text):
-    assert "With a sum in place of the mean, the eigenvalue at a given loss rises with $n$" in text
+    assert "With a sum in place of the mean, the eigenvalue over the loss factor $1-e^{-L}$ rises with $n$" in text
     every = tables.runs.table(["laptop", "controls"])
     for fixed, rises in (({}, False), ({"aggregation": "sum"}, True)):
         rows = tables.runs.vary(every, "n_patches", **fixed).query("n_patches > 1")

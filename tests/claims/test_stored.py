@@ -293,6 +293,7 @@ def test_at_equal_losses_patches_flatten_angles_sharpen_and_the_rate_does_nothin
     assert len(table) == len(reached)
     near = np.abs(np.log(reached.train_loss / reached.preset))
     assert near.median() < np.log(1.2)  # epochs are coarse: fits take the loss as it is
+    assert near[reached.preset == 1].max() > np.log(4)  # and 1 nat is but a label
     for column in ("lambda_max", "lambda_max_phi"):
         assert (reached[f"{column}_residual"] <= 1.1e-3 * reached[column]).all()
         terms = ["n_patches", "angles", "loss_factor", "learning_rate"]
@@ -304,13 +305,19 @@ def test_at_equal_losses_patches_flatten_angles_sharpen_and_the_rate_does_nothin
     front = (ROOT / "intro.md").read_text(encoding="utf-8")
     power = statistics.exponents(reached, "lambda_max", terms)
     front = " ".join(front.split())
-    assert f"where runs pass equal losses it is ${power['n_patches'].value:.2f}$ over all" in front
+    assert f"where runs pass equal losses: power of $n$ ${power['n_patches'].value:.2f}$ over all" in front
+    assert "with $-1$ in the interval of each depth" in front
+    for _, rows in reached.groupby("depth"):
+        of_depth = statistics.exponents(rows, "lambda_max", ["n_patches", "loss_factor", "learning_rate"])["n_patches"]
+        assert of_depth.low < -1 < of_depth.high
     assert "where runs pass equal losses, those of $m$ and $1-e^{-L}$ are about a half" in front
     assert [power[name].value for name in ("angles", "loss_factor")] == pytest.approx([0.5, 0.5], abs=0.1)
     by_depth = np.log(reached.lambda_max).groupby([reached.preset, reached.n_patches, reached.depth]).mean().unstack()
     assert (by_depth[18] > by_depth[6]).all()
-    other = by_depth.index[by_depth[6] < by_depth[2]]  # two layers do not mix the wires
+    losses = np.log(reached.loss_factor).groupby([reached.preset, reached.n_patches, reached.depth]).mean().unstack()
+    other = by_depth.index[by_depth[6] < by_depth[2]]
     assert set(other) <= {(1.0, 9), (1.0, 16), (0.45, 16)}
+    assert (losses[6] < losses[2]).loc[other].all()  # their loss is the smaller one
 
 
 def test_e2_predicts_the_curvature_of_runs_at_equal_losses_that_were_trained_after_it():

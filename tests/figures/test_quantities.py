@@ -259,7 +259,7 @@ def test_the_blocks_of_the_hessian_are_drawn_row_by_row_over_the_largest():
     norms = np.array([[4.0, 1.0], [2.0, 3.0]])
     ax, bar = figures.block_matrix({2: norms}).axes
     np.testing.assert_allclose(ax.images[0].get_array(), norms / 4)
-    assert ax.get_xlabel() == "circuit $q$"
+    assert ax.get_xlabel() == "circuit $p'$"
     assert ax.get_ylabel() == "circuit $p$"
     assert "largest" in bar.get_ylabel()
     plt.close("all")

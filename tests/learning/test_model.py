@@ -232,6 +232,9 @@ def test_arrays_of_another_model_are_refused(change, sentence):
 def test_labels_that_are_no_classes_of_the_model_are_refused(labels, sentence):
     with pytest.raises(ValueError, match=sentence):
         model.loss(SMALL, model.init(SMALL, 0), jnp.zeros((3, 6, 6)), jnp.array(labels))
+    given = np.asarray(jnp.array(labels))
+    with pytest.raises(ValueError, match=sentence):  # also where only the parameters are traced
+        jax.eval_shape(lambda p: model.loss(SMALL, p, jnp.zeros((3, 6, 6)), given), model.init(SMALL, 0))
 
 
 # The same functions, with their shapes checked by jaxtyping and beartype while they are traced.

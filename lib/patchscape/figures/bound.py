@@ -122,7 +122,7 @@ def block_matrix(norms: dict[int, np.ndarray]) -> Figure:
     fig, axes = plt.subplots(1, len(norms), figsize=(WIDTH, 0.4 + WIDTH / len(norms)), squeeze=False)
     for ax, (n, matrix) in zip(axes[0], norms.items(), strict=True):
         image = ax.imshow(matrix / matrix.max(), cmap="Greys", vmin=0, vmax=1)
-        ax.set(title=f"n = {n}", xticks=[], yticks=[], xlabel="circuit $q$")
+        ax.set(title=f"n = {n}", xticks=[], yticks=[], xlabel="circuit $p'$")
     axes[0, 0].set_ylabel("circuit $p$")
     fig.colorbar(image, ax=axes, label=r"$\|H_{pp'}\|$ / largest", shrink=0.8)
     return fig

@@ -194,7 +194,7 @@ def whole_gauss_newton(
     left.axvline(n_classes - 0.5, color=INK, lw=1, ls="--")
     left.annotate(" rank C − 1", (n_classes - 0.5, 0.95), xycoords=("data", "axes fraction"), color=INK)
     left.set(xscale="log", yscale="log", xlabel="rank", ylabel=r"eigenvalue of $G$ (nats per rad$^2$)")
-    left.legend(loc="lower left")
+    left.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="none")  # over the line
     decades(left.xaxis, left.yaxis)
     levels = values[0] * np.logspace(-8, 0.05, 160)
     beyond = np.array([[w[x > level].sum() for level in levels] for x, w in zip(nodes, weights, strict=True)])

@@ -15,6 +15,8 @@ from patchscape.learning import data, training
 from patchscape.store import files
 from patchscape.study import jobs
 
+PAIRED = 100  # ours: images whose pairs are compared
+
 
 def exact_spectrum(run: RunConfig, n_images: int) -> dict[str, Any]:
     """Trains one small run and takes its Hessian apart, exactly.
@@ -85,15 +87,15 @@ def similarities(grid: str, depth: int) -> dict[int, np.ndarray]:
         depth: layers per block.
 
     Returns:
-        By number of patches, (n,): mean of the `blocks` of `estimates.similarity` over pairs of different images.
+        By number of patches, (n,): mean of the `blocks` of `estimates.similarity` over pairs of the first `PAIRED`.
     """
     found = {}
     for item in tables.runs.read(grid):
         cfg = item.run.model
         if cfg.depth != depth:
             continue
-        params, images = files.minimum(item.record, 0), jobs.images_of(item.record)
-        count = len(images.train_angles)
-        sums = [alike.blocks.sum() for alike in estimates.similarities(cfg, params, images.train_angles)]
+        params, angles = files.minimum(item.record, 0), jobs.images_of(item.record).train_angles[:PAIRED]
+        count = len(angles)
+        sums = [alike.blocks.sum() for alike in estimates.similarities(cfg, params, angles)]
         found[cfg.n_patches] = (np.array(sums) - count) / (count * (count - 1))
     return dict(sorted(found.items()))

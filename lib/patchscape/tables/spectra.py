@@ -98,18 +98,18 @@ def leading_part(spectra: Mapping[tuple[int, int], Mapping[str, np.ndarray]]) ->
 
     Returns:
         One row each: n_patches, depth; lambda_max and lambda_min (nats per rad^2); converged, how many of the largest
-        eigenvalues have a residual below 1e-3 lambda_max; outliers and gap, by the rule of the widest gap among them
-        all; gap_9 and gap_10, the ratios after these ranks; share_9, the mean share of the eigenvectors 1 to 9 in the
+        eigenvalues have a residual below 1e-3 lambda_max; outliers and gap, by the rule of the widest gap among
+        these; gap_9 and gap_10, the ratios after these ranks; share_9, the mean share of the eigenvectors 1 to 9 in the
         span of the class-mean gradients, share_10, and share_rest of those after; bias, the share of the first
         eigenvector on the bias.
     """
     rows = []
     for (n, d), found in spectra.items():
         values, share = found["eigenvalues"], found["class_mean_overlap"]
-        count = outliers.count_outliers(values, candidates=len(values) - 1)
+        good = int((found["eigenvalue_residuals"] < 1e-3 * values[0]).sum())
+        count = outliers.count_outliers(values[:good], candidates=good - 1)
         row = {"n_patches": n, "depth": d, "lambda_max": values[0], "lambda_min": float(found["lambda_min"])}
-        row |= {"converged": int((found["eigenvalue_residuals"] < 1e-3 * values[0]).sum())}
-        row |= {"outliers": count, "gap": outliers.gap_ratio(values, count)}
+        row |= {"converged": good, "outliers": count, "gap": outliers.gap_ratio(values, count)}
         row |= {f"gap_{rank}": outliers.gap_ratio(values, rank) for rank in (9, 10)}
         row |= {"share_9": share[:9].mean(), "share_10": share[9], "share_rest": share[10:].mean()}
         rows.append(row | {"bias": found["vector_shares"][0, -1]})
