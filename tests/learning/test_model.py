@@ -223,9 +223,9 @@ def test_arrays_of_another_model_are_refused(change, sentence):
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        ([0, 1, 4], r"^labels go from 0 to 4; the model needs 0 to 3, its classes\.$"),
+        ([0, 1, 4], r"^labels go from 0 to 4; the model needs 0 to 3, its classes"),
         ([-1, 1, 2], r"^labels go from -1 to 2; the model needs 0 to 3"),
-        ([0.0, 1.0, 2.0], r"^labels are float32 of shape \(3,\); the model needs integers of shape \(3,\)\.$"),
+        ([0.0, 1.0, 2.0], r"^labels are float32 of shape \(3,\); the model needs integers of shape \(3,\)"),
         ([0, 1], r"^labels are int32 of shape \(2,\); the model needs integers of shape \(3,\)"),
     ],
 )
