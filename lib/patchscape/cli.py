@@ -58,7 +58,9 @@ def _main() -> None:
 
 @app.command()
 def train(
-    n_patches: Annotated[int, typer.Option(min=1, help="number of circuits: 4, 9 or 16")] = 4,
+    n_patches: Annotated[
+        int, typer.Option(min=1, help="number of circuits: 4, 9 or 16; 1, 4 or 9 with --preset digits")
+    ] = 4,
     depth: Annotated[int, typer.Option(min=1, help="layers per block; with --preset paper 50, 100, 150 or 200")] = 50,
     preset: Annotated[Literal["paper", "digits"], typer.Option(help="MNIST, 8 qubits, or digits, 6 qubits")] = "paper",
     seed: Seeds = None,

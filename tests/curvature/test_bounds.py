@@ -55,8 +55,8 @@ def test_no_bound_is_broken_and_the_blocks_add_up_to_the_hessian(changes):
 
 
 def _random_problem(seed: int):
-    """A random model of any kind at a random point, from nearly flat to saturated logits; five points each."""
-    rng = np.random.default_rng(seed // 5)  # what is compiled for one point serves five
+    """A random model of any kind at a random point, from nearly flat to saturated logits; twelve points each."""
+    rng = np.random.default_rng(seed // 12)  # what is compiled for one point serves twelve
     cfg = ModelConfig(
         n_patches=int(rng.choice([1, 4, 9])),
         depth=int(rng.integers(1, 4)),
