@@ -42,7 +42,7 @@ def t1_uniform(gauss_newton_blocks: np.ndarray, residual_blocks: np.ndarray) -> 
 
 
 def coherence(gauss_newton: Number, gauss_newton_blocks: np.ndarray) -> Number:
-    """Returns rho = lambda_max(G) / sum_p lambda_max(G_pp), between 1/n and 1; NaN where G is zero."""
+    """Returns rho = lambda_max(G) / sum_p lambda_max(G_pp), blocks (..., n): from 1/n to 1; NaN where G is zero."""
     total = np.sum(gauss_newton_blocks, -1)
     with np.errstate(invalid="ignore"):
         return np.divide(gauss_newton, total)
@@ -91,7 +91,7 @@ def scaling(loss: Number, n: Number, factor: Number, angles: Number) -> Number:
 
 
 def scaled(lambda_max: Number, n: Number, loss: Number) -> Number:
-    """Returns lambda_max n / (1 - exp(-L)); with the form of T2 it would depend on m only."""
+    """Returns lambda_max n / (1 - exp(-L)), nats per rad^2; with the form of T2 it would depend on m only."""
     return lambda_max * n / loss_factor(loss)
 
 
@@ -143,7 +143,7 @@ def softmax_root_transpose(probabilities: Array, v: Array) -> Array:
 
 
 def trace(mean_impurity: Number, n: Number, factor: Number, angles: Number, n_qubits: Number) -> Number:
-    """E1: the trace of G on phi that is expected, n m f^2 s^2 E[tr A] with s^2 = `typical_square`."""
+    """E1: the trace of G on phi that is expected, n m f^2 s^2 E[tr A] with s^2 = `typical_square`; nats per rad^2."""
     return n * angles * factor**2 * typical_square(n_qubits) * mean_impurity
 
 

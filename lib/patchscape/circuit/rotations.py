@@ -25,7 +25,7 @@ def rotation(axis: str, angle: Array) -> Quaternion:
 
 
 def multiply(left: Quaternion, right: Quaternion) -> Quaternion:
-    """Product of two rotations; the right one acts first."""
+    """Product of two rotations, each four arrays of one shape; the right one acts first."""
     (a, b, c, d), (w, x, y, z) = left, right
     return (
         a * w - b * x - c * y - d * z,
@@ -36,7 +36,7 @@ def multiply(left: Quaternion, right: Quaternion) -> Quaternion:
 
 
 def inverse(rotations: Array) -> Array:
-    """Inverse of rotations (4, ...)."""
+    """Inverse of rotations, unit quaternions (4, ...), of the same shape."""
     return jnp.concatenate([rotations[:1], -rotations[1:]])
 
 

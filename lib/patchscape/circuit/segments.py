@@ -17,7 +17,7 @@ AXES = "XYZ"
 
 
 def in_time(cfg: ModelConfig) -> np.ndarray:
-    """Which angle (of phi, then of the inputs) comes first, second, ... in time; gates on other wires commute."""
+    """Which angle comes first, second, ... in time: (m + q*q,), numbers in phi (m,) and then in the pixels (q*q,)."""
     q, m = cfg.n_qubits, cfg.n_params_per_qnn
     blocks, encodings = split_angles(cfg, np.arange(m))
     pixels = m + np.arange(q * q).reshape(2, q, q // 2, 1)
@@ -150,7 +150,7 @@ def omega(block: Block, x: np.ndarray) -> np.ndarray:
 
 
 def generate(encoding: Encoding, block: Block, x: np.ndarray) -> np.ndarray:
-    """Gamma of all angles of the encoding, then Omega of all angles of the block after it, times x (N, D)."""
+    """Gamma of all angles of the encoding, then Omega of all of the block after it, times x (N, D): (N, a, D)."""
     count, q = encoding.axes.shape[:2]
     paulis = [pauli(q, axis) for axis in AXES]
     turned = np.stack([factor.astype(x.dtype) * x.take(source, 1) for source, factor in paulis], 2)  # (N, q, 3, D)
@@ -159,7 +159,7 @@ def generate(encoding: Encoding, block: Block, x: np.ndarray) -> np.ndarray:
 
 
 def prepare(cfg: ModelConfig, phi: np.ndarray) -> tuple[list[Block], list[np.ndarray]]:
-    """The three blocks, and the angles of both encodings."""
+    """The three blocks, and the angles of both encodings (q, q/2, 2), from angles phi (m,) in rad."""
     angles, encodings = split_angles(cfg, phi)
     no_ring, ring = np.ones(2**cfg.n_qubits), ring_signs(cfg.n_qubits)
     # The ring after an encoding is the first thing in the next block; the last ring is left out of the ansatz.
@@ -168,7 +168,7 @@ def prepare(cfg: ModelConfig, phi: np.ndarray) -> tuple[list[Block], list[np.nda
 
 
 def encodings(cfg: ModelConfig, angles: list[np.ndarray], patches: np.ndarray) -> list[Encoding]:
-    """Both encodings of patches (N, q*q), from `prepare`'s angles."""
+    """Both encodings of patches (N, q*q) in rad, from `prepare`'s angles (q, q/2, 2)."""
     q = cfg.n_qubits
     pixels = patches.reshape(len(patches), 2, q, q // 2)
     return [_encoding(a, pixels[:, stage]) for stage, a in enumerate(angles)]

@@ -188,7 +188,7 @@ def blocks(cfg: ModelConfig, point: Point, leading: dict[str, Any], vectors: np.
         cfg: the model.
         point: from `FullDataLoss.at`.
         leading: columns of `spectrum` at that point.
-        vectors: its eigenvectors.
+        vectors: (k, P) its eigenvectors, rows.
         seed: of the random starts.
 
     Returns:
@@ -219,7 +219,7 @@ def overlaps(point: Point, leading: dict[str, Any], vectors: np.ndarray) -> dict
     Args:
         point: from `FullDataLoss.at`.
         leading: columns of `spectrum` at that point.
-        vectors: its eigenvectors.
+        vectors: (k, P) its eigenvectors, rows.
 
     Returns:
         Columns class_mean_overlap, squared length of each eigenvector's projection onto the span of the class-mean

@@ -205,13 +205,31 @@ def loss(cfg: ModelConfig, params: Params, angles: Array, labels: Array) -> jax.
 
 
 def chunk_loss(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tuple[Array, Array, Array]) -> jax.Array:
-    """Weighted cross-entropy of one chunk of images (see `data.chunks`); summed over chunks it is the mean loss."""
+    """Weighted cross-entropy of one chunk, in nats; summed over the chunks of `data.chunks` it is the mean loss.
+
+    Args:
+        cfg: the model.
+        shared: from `prepare`.
+        chunk: angles (N, side, side) in rad, labels (N,) and weights (N,).
+
+    Returns:
+        The scalar.
+    """
     angles, labels, weights = chunk
     return cross_entropy(logits_from(cfg, shared, angles), labels, weights)
 
 
 def residual_chunk_loss(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tuple[Array, Array, Array]) -> jax.Array:
-    """Logits weighted by the residuals softmax(z) - e_y, which are not differentiated: its Hessian is R = H - G."""
+    """Logits weighted by the residuals softmax(z) - e_y, which are not differentiated: its Hessian is R = H - G.
+
+    Args:
+        cfg: the model.
+        shared: from `prepare`.
+        chunk: as for `chunk_loss`.
+
+    Returns:
+        A scalar.
+    """
     angles, labels, weights = chunk
     z = logits_from(cfg, shared, angles)
     residuals = jax.lax.stop_gradient(jax.nn.softmax(z) - jax.nn.one_hot(labels, cfg.n_classes, dtype=z.dtype))
@@ -219,7 +237,7 @@ def residual_chunk_loss(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tupl
 
 
 def own_logit(cfg: ModelConfig, shared: Mapping[str, Any], chunk: tuple[Array, Array, Array]) -> jax.Array:
-    """Weighted sum over a chunk of each image's logit of its own class."""
+    """Weighted sum over a chunk of each image's logit of its own class, a scalar; arguments as for `chunk_loss`."""
     angles, labels, weights = chunk
     return jnp.sum(weights * jnp.take_along_axis(logits_from(cfg, shared, angles), labels[:, None], 1)[:, 0])
 

@@ -13,7 +13,6 @@ from patchscape.numerics import spectra
 from patchscape.store.columns import TOP
 from patchscape.store.grids import LARGE, Level
 
-Matvec = Matvec
 Record = Callable[[str, Matvec], Matvec]  # keeps the products of a matrix with this name, as `recorded` does
 
 WHOLE = 2500  # ours: most parameters for which all eigenvalues are computed and kept
@@ -60,7 +59,7 @@ def at(prepared: Prepared, params: model.Params, level: Level, record: Record) -
         prepared: from `prepare`.
         params: at the minimum.
         level: what is measured, as in `grids.Job`.
-        record: of the products with the matrices of a large model.
+        record: (name of a matrix, its product) -> a product that also keeps what it computes, for large models.
 
     Returns:
         Columns of a curvature file; none if the parameters are not finite (a run that has diverged).
