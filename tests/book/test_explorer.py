@@ -170,10 +170,14 @@ def test_only_what_is_stored_can_be_chosen(opened, content):
         depths = [other["d"] for other in content["runs"] if other["n"] == run["n"]]
         shown = page.locator("[data-choice=d] label:visible").all_inner_texts()
         assert [int(text) for text in shown] == sorted(depths)
+    assert all(list(run["views"]) == ["0"] for run in content["runs"])
     page.check('[name=explorer-n][value="16"]', force=True)
+    assert page.locator(".explorer-surface").is_visible()
+    page.select_option("[data-choice=seed]", "3")
     assert page.locator("[data-choice=view]").is_disabled()
     assert not page.locator(".explorer-surface").is_visible()
-    assert "No surface is stored for this run." in page.locator(".explorer-summary").inner_text()
+    said = "No surface is stored for this run, but for seed 0 of the same size."
+    assert said in page.locator(".explorer-summary").inner_text()
 
 
 def test_every_preset_leads_to_two_surfaces(opened):

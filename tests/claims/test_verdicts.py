@@ -87,7 +87,7 @@ def test_b_at_a_given_loss_no_depth_has_the_power_of_the_bound_and_the_powers_fa
     assert found[2].low > -1 > found[6].high > found[18].value
     values = [f"{fit.value:.2f}" for fit in found.values()]
     assert values == ["-0.73", "-1.13", "-1.25"]
-    assert "not at minima over the loss factor: ${}$, ${}$ and ${}$ for 2, 6 and 18 layers".format(*values) in front
+    assert "at minima over the loss factor ${}$, ${}$ and ${}$ for 2, 6 and 18 layers".format(*values) in front
     phi = {d: statistics.exponents(rows, "on_phi", ["n_patches"])["n_patches"] for d, rows in grid.groupby("depth")}
     assert phi[2].low > -1 > phi[6].high > phi[18].value
     assert all(phi[d].value < found[d].value for d in found)  # the bias holds the fall back
