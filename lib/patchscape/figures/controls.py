@@ -122,9 +122,8 @@ def at_equal_losses(table: pd.DataFrame, y: str) -> Figure:
         n = np.array(places, float)
         first = rows[rows.n_patches == n[0]].groupby("depth")[y].agg(gmean).max()
         ax.plot(n, first * n[0] / n, "--", color=INK, lw=1)
-        ax.set(
-            xscale="log", yscale="log", xlabel=LABELS["n_patches"], title=f"near {preset:g} nat{'s' * (preset != 1)}"
-        )
+        ax.set(xscale="log", yscale="log", xlabel=LABELS["n_patches"])
+        ax.set_title("near 1 nat" if preset == 1 else f"near {preset:g} nats")
         ax.set_xticks(places, [str(place) for place in places])
         ax.xaxis.set_minor_locator(NullLocator())
         decades(ax.yaxis)
