@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -125,3 +126,18 @@ def test_a_notebook_keeps_the_numbers_of_a_saved_figure_beside_its_picture(monke
     rows = pd.read_csv(StringIO(kept["text/csv"]))
     assert rows[["x", "y"]].to_numpy().tolist() == [[1, 3], [2, 4.5]]
     assert "text/csv" not in nothing
+
+
+def test_a_saved_figure_stands_still_however_often_it_is_drawn():
+    """Else panels of equal sides beside a colour bar wander, and a phone shows them cut."""
+    fig, axes = plt.subplots(2, 2, sharex=True, sharey=True)
+    for ax in axes.flat:
+        image = ax.imshow(np.eye(3))
+    fig.colorbar(image, ax=axes)
+    style.save(fig, "still", {})
+    found = []
+    for _ in range(3):
+        fig.draw_without_rendering()
+        found.append([ax.get_position().bounds for ax in fig.axes])
+    np.testing.assert_array_equal(found[1:], [found[0]] * 2)
+    plt.close(fig)

@@ -182,6 +182,9 @@ def save(fig: Figure, name: str, parameters: Mapping[str, Any]) -> Figure:
     Returns:
         The figure.
     """
+    # Laid out once: panels of a fixed shape would move a little with every drawing, and away from where they are cut.
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
     fig._repr_mimebundle_ = lambda include=None, exclude=None: _numbers(fig) | {tiles.KIND: tiles.cut(fig)}
     folder = os.environ.get("PATCHSCAPE_FIGURES")
     if folder:
