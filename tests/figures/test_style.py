@@ -130,14 +130,18 @@ def test_a_notebook_keeps_the_numbers_of_a_saved_figure_beside_its_picture(monke
 
 def test_a_saved_figure_stands_still_however_often_it_is_drawn():
     """Else panels of equal sides beside a colour bar wander, and a phone shows them cut."""
-    fig, axes = plt.subplots(2, 2, sharex=True, sharey=True)
-    for ax in axes.flat:
-        image = ax.imshow(np.eye(3))
-    fig.colorbar(image, ax=axes)
-    style.save(fig, "still", {})
-    found = []
-    for _ in range(3):
-        fig.draw_without_rendering()
-        found.append([ax.get_position().bounds for ax in fig.axes])
+    with mpl.rc_context():
+        style.use_style()
+        fig, axes = plt.subplots(3, 4, figsize=(7, 4.4), sharex=True, sharey=True)
+        for ax in axes.flat:
+            image = ax.imshow(np.eye(3))
+            ax.set_title("a title")
+        axes[0, 0].set_ylabel("a label")
+        fig.colorbar(image, ax=axes, label="another")
+        style.save(fig, "still", {})
+        found = []
+        for _ in range(3):
+            fig.draw_without_rendering()
+            found.append([ax.get_position().bounds for ax in fig.axes])
+        plt.close(fig)
     np.testing.assert_array_equal(found[1:], [found[0]] * 2)
-    plt.close(fig)
