@@ -12,7 +12,11 @@ from typer.testing import CliRunner
 
 from patchscape import cli, runtime
 
-CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_enable_xla_caches")
+CACHE = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_enable_xla_caches",
+    "jax_persistent_cache_min_compile_time_secs",
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,16 @@ def test_compiled_programs_are_kept_in_the_environment(places):
     assert (places / "env" / "var" / "jax").is_dir()
 
 
+def test_programs_are_kept_that_take_a_tenth_of_a_second_unless_the_reader_says_how_long(places, monkeypatch):
+    runtime.keep_programs()
+    assert os.environ[CACHE[2].upper()] == "0.1"
+    monkeypatch.delenv(CACHE[0].upper())
+    monkeypatch.setenv(CACHE[2].upper(), "5")
+    runtime.keep_programs()
+    assert os.environ[CACHE[2].upper()] == "5"
+    assert told() == str(places / "env" / "var" / "jax")
+
+
 def test_compiled_programs_are_kept_in_the_users_cache_where_there_is_no_environment(places, monkeypatch):
     monkeypatch.setattr(sys, "base_prefix", sys.prefix)
     runtime.keep_programs()
@@ -105,9 +119,10 @@ def test_the_command_line_keeps_programs_too(monkeypatch):
 @pytest.fixture
 def own_cache(monkeypatch):
     """JAX without a folder for its programs, which then keeps every one; afterwards as it was."""
-    before = {name: getattr(jax.config, name) for name in (*CACHE, "jax_persistent_cache_min_compile_time_secs")}
+    before = {name: getattr(jax.config, name) for name in CACHE}
     jax.config.update(CACHE[0], None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update(CACHE[2], 0.0)
+    monkeypatch.setenv(CACHE[2].upper(), "0.0")  # what a reader has said stands
     yield
     for name, value in before.items():
         jax.config.update(name, value)

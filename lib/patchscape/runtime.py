@@ -54,20 +54,23 @@ def keep_programs() -> None:
 
     They lie in the environment's own folder (`.venv/var/jax`), without an environment in the user's cache folder, and
     nowhere if neither can be written. A program takes some hundred kilobytes, those of the whole book some ten
-    megabytes. It has to be said before the first computation.
+    megabytes. JAX alone keeps what takes a second to compile; half of the time goes into smaller programs. It has to
+    be said before the first computation.
     """
     jax = sys.modules.get("jax")
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR") if jax is None else jax.config.jax_compilation_cache_dir
     if given is not None or (folder := _programs()) is None:
         return
-    settings = {
+    wanted = {
         "jax_compilation_cache_dir": str(folder),
         # JAX would also keep the autotuning of GPUs in that folder, and make its path part of the name of every
         # program, on a CPU too: in a moved or copied folder, it would find none of them.
         "jax_persistent_cache_enable_xla_caches": "none",
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
     }
+    settings = {name: value for name, value in wanted.items() if name.upper() not in os.environ}
     if jax is None:
-        os.environ |= {name.upper(): value for name, value in settings.items()}
+        os.environ |= {name.upper(): str(value) for name, value in settings.items()}
     else:
         for name, value in settings.items():
             jax.config.update(name, value)
