@@ -28,6 +28,11 @@ settings.register_profile("patchscape", deadline=None, derandomize=True, databas
 settings.load_profile("patchscape")
 
 
+def pytest_xdist_auto_num_workers():
+    """One process more than processors: tests often wait, for a browser, a kernel, a lock."""
+    return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def x64():
     """Double precision within one test."""
