@@ -167,8 +167,8 @@ def test_ensembles_lower_the_loss_where_the_protocol_is_the_papers_and_gain_accu
     """The verdict of the chapter on the landscape, over what is stored."""
     whole = tables.published.side_by_side().query("source == 'ours'").dropna(subset=["ensemble_test_loss"])
     assert len(whole) >= 3
-    lower = (whole.ensemble_test_loss < whole.test_loss).to_numpy()
-    assert lower.sum() == len(whole) - 1  # (4, 200) is an exception, the published run too
+    higher = whole[whole.ensemble_test_loss >= whole.test_loss]
+    assert set(zip(higher.n_patches, higher.depth, strict=True)) == {(4, 200), (9, 200)}  # the published runs too
     gain = (whole.ensemble_test_accuracy - whole.test_accuracy).to_numpy()
     assert gain.mean() > 0 > gain.min()  # on average; (4, 150) loses four images of 10,000, (4, 200) eighteen
     small = tables.runs.table(["laptop"]).dropna(subset=["ensemble_test_loss"])
@@ -270,17 +270,32 @@ def test_the_published_loss_falls_where_the_published_eigenvalue_rises():
         assert rows.lambda_max.is_monotonic_increasing
 
 
-def test_the_run_with_the_smallest_rate_is_the_published_one_to_its_last_epoch():
-    row = tables.published.comparison().loc[4, 200]
-    assert row["same epochs", "ours"] == 50
-    for name, tolerance in {
-        "epoch": 0,
-        "train_loss": 1e-4,
-        "test_loss": 1e-4,
-        "pca_1": 1e-5,
-        "lambda_max": 1e-2,
-    }.items():
-        assert row[name, "ours"] == pytest.approx(row[name, "published"], rel=tolerance), name
+def test_the_runs_with_the_smallest_rate_are_the_published_ones_to_their_last_epoch():
+    rows = tables.published.comparison().query("depth == 200")
+    assert {4, 9} <= set(rows.index.get_level_values("n_patches"))
+    for _, row in rows.iterrows():
+        assert row["same epochs", "ours"] == 50
+        for name, tolerance in {
+            "epoch": 0,
+            "train_loss": 1e-4,
+            "test_loss": 1e-4,
+            "pca_1": 1e-5,
+            "lambda_max": 1e-2,
+        }.items():
+            if not np.isnan(row[name, "ours"]):
+                assert row[name, "ours"] == pytest.approx(row[name, "published"], rel=tolerance), name
+    assert rows["lambda_max", "ours"].notna().any()
+
+
+def test_the_loss_falls_to_150_layers_and_at_200_only_a_little_or_not():
+    """What the chapter says of claim (a), ours and published."""
+    loss = tables.published.comparison()["train_loss"]
+    for source in ("ours", "published"):
+        for n in (4, 9):
+            found = loss[source].xs(n, level="n_patches")
+            assert found.loc[:150].is_monotonic_decreasing
+        assert loss[source][4, 200] > loss[source][4, 150]
+        assert 0.98 < loss[source][9, 200] / loss[source][9, 150] < 0.995
 
 
 def test_at_equal_losses_patches_flatten_angles_sharpen_and_the_rate_does_nothing():
