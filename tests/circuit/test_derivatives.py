@@ -61,3 +61,11 @@ def test_the_state_moves_in_no_more_directions_than_its_symmetry_leaves(q, depth
     found = derivatives.state_directions(cfg, phi, patches[0])
     assert len(phi) > most
     assert np.sum(found > 1e-9) == most
+
+
+@pytest.mark.parametrize(("q", "depth"), [(6, 1), (6, 2), (8, 2)])
+def test_below_that_every_row_of_rotations_adds_two_directions_a_wire(q, depth):
+    """Rotations about Z commute with the ring and merge: an encoding, too, counts as two on every wire."""
+    cfg, phi, patches, _ = _case(q, depth, 2, 1)
+    found = derivatives.state_directions(cfg, phi, patches[0])
+    assert np.sum(found > 1e-9) == 2 * q * (3 * depth + 2) < 2 ** (q + 1) - 4

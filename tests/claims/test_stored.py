@@ -263,6 +263,12 @@ def test_where_runs_jump_when_the_rate_is_full():
     assert [size for size, (theirs, _) in jumps.items() if theirs] == [(4, 50), (4, 100), (9, 50)]
 
 
+def test_eight_angles_of_a_circuit_are_flat_by_construction():
+    """The chapter on the spectrum: six of the last layer, two of the layer before; the rest is rounding."""
+    for values in tables.spectra.whole()["H"]:
+        assert np.sum(abs(values) < 1e-8 * values[0]) == pytest.approx(8 * 4, abs=1)
+
+
 def test_the_published_loss_falls_where_the_published_eigenvalue_rises():
     for _, rows in tables.published.eigenvalues().query("depth <= 150").groupby("n_patches"):
         rows = rows.sort_values("depth")
